@@ -1,0 +1,66 @@
+"""What can go wrong with transactions. `code` is stable and goes out to API clients."""
+
+
+class TransactionsError(Exception):
+    """Something is wrong with a transaction."""
+
+    code = "transaction_error"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").strip().splitlines()[0])
+
+
+class ForbiddenMoveError(TransactionsError):
+    """A transaction can't move that way."""
+
+    code = "forbidden_move"
+
+
+class TransactionNotFoundError(TransactionsError):
+    """There is no such transaction."""
+
+    code = "transaction_not_found"
+
+
+class BadAddressError(TransactionsError):
+    """This is not an Ethereum address."""
+
+    code = "bad_address"
+
+
+class BadIdempotencyKeyError(TransactionsError):
+    """An Idempotency-Key has 1 to 255 printable ASCII characters."""
+
+    code = "bad_idempotency_key"
+
+
+class IdempotencyKeyReusedError(TransactionsError):
+    """This Idempotency-Key was already used on this account for another payment."""
+
+    code = "idempotency_key_reused"
+
+
+class AccountLockedError(TransactionsError):
+    """Another payment from this account is being accepted right now. Try again in a moment."""
+
+    code = "account_locked"
+
+    retry_after_seconds = 1
+
+
+class BadCursorError(TransactionsError):
+    """This cursor is not one that was handed out."""
+
+    code = "bad_cursor"
+
+
+class WalletNotReadyError(TransactionsError):
+    """No hot wallet can send now."""
+
+    code = "wallet_not_ready"
+
+
+class ChainMismatchError(TransactionsError):
+    """The node follows another chain than the database does."""
+
+    code = "chain_mismatch"

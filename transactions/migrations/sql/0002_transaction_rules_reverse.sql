@@ -1,0 +1,9 @@
+DROP TRIGGER transactions_attempt_nonce_of_its_transaction ON transactions_attempt;
+DROP TRIGGER transactions_attempt_never_deleted ON transactions_attempt;
+DROP TRIGGER transactions_attempt_bytes_never_change ON transactions_attempt;
+DROP TRIGGER transactions_transaction_never_deleted ON transactions_transaction;
+DROP TRIGGER transactions_transaction_keeps_its_nonce ON transactions_transaction;
+DROP TRIGGER transactions_transaction_final_stays_final ON transactions_transaction;
+DROP TRIGGER transactions_transaction_terms_never_change ON transactions_transaction;
+DROP FUNCTION transactions_attempt_require_owner();
+DROP FUNCTION transactions_refuse_change();

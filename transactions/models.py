@@ -1,0 +1,226 @@
+"""Transactions, the wallets that pay them, every attempt ever signed, and the blocks they are judged by."""
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts.models import Account
+from accounts.money import WEI_MAX, WeiField
+from transactions.states import FailureReason, Stage, Status, WaitReason
+
+
+class Wallet(models.Model):
+    """A hot wallet: the address that pays, the next nonce to assign, and its account in the ledger."""
+
+    address = models.CharField(max_length=42, unique=True, editable=False)
+    account = models.OneToOneField(Account, on_delete=models.PROTECT, related_name="wallet", editable=False)
+    next_nonce = models.BigIntegerField(default=0, editable=False)
+    paused_at = models.DateTimeField(null=True, blank=True, editable=False)
+    paused_reason = models.CharField(max_length=500, blank=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.CheckConstraint(name="transactions_wallet_next_nonce_not_negative", condition=Q(next_nonce__gte=0)),
+        ]
+
+    def __str__(self) -> str:
+        return self.address
+
+
+class Transaction(models.Model):
+    """One payment from a user's account to an address, from acceptance to the ledger.
+
+    `nonce`, `transaction_hash` and `from_public_address` are those of the attempt that counts: the last one sent
+    until a block holds one of them.
+    """
+
+    user_account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="transactions", db_index=False)
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
+    stage = models.CharField(max_length=10, choices=Stage.choices, default=Stage.ACCEPTED)
+    failure_reason = models.CharField(max_length=10, choices=FailureReason.choices, blank=True)
+    failure_detail = models.CharField(max_length=500, blank=True)
+    wait_reason = models.CharField(max_length=20, choices=WaitReason.choices, blank=True)
+
+    to_public_address = models.CharField(max_length=42)
+    from_public_address = models.CharField(max_length=42, blank=True)
+    transaction_amount_in_wei = WeiField()
+    transaction_fee_total_in_wei = WeiField()
+    transaction_fee_blockchain_in_wei = WeiField(null=True, blank=True)
+    transaction_hash = models.CharField(max_length=66, null=True, blank=True)
+
+    idempotency_key = models.CharField(max_length=255, null=True, blank=True)
+    payload_hash = models.CharField(max_length=64)
+
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, null=True, blank=True, db_index=False)
+    nonce = models.BigIntegerField(null=True, blank=True)
+    block_number = models.BigIntegerField(null=True, blank=True)
+    block_hash = models.CharField(max_length=66, blank=True)
+    succeeded_on_chain = models.BooleanField(null=True, blank=True)
+
+    accepted_at = models.DateTimeField(default=timezone.now)
+    signed_at = models.DateTimeField(null=True, blank=True)
+    broadcast_at = models.DateTimeField(null=True, blank=True)
+    mined_at = models.DateTimeField(null=True, blank=True)
+    settled_at = models.DateTimeField(null=True, blank=True)
+
+    next_check_at = models.DateTimeField(null=True, blank=True, help_text="When the watchdog looks next.")
+    checks_done = models.PositiveSmallIntegerField(default=0)
+    needs_attention = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(name="transactions_by_account", fields=["user_account", "id"]),
+            models.Index(name="transactions_accepted", fields=["id"], condition=Q(stage="ACCEPTED")),
+            models.Index(
+                name="transactions_in_flight", fields=["wallet", "nonce"], condition=Q(stage__in=["SIGNED", "BROADCAST"])
+            ),
+            models.Index(name="transactions_mined", fields=["block_number"], condition=Q(stage="MINED")),
+            models.Index(name="transactions_next_check", fields=["next_check_at"], condition=Q(status="PENDING")),
+            models.Index(name="transactions_to_address", fields=["to_public_address"]),
+            models.Index(name="transactions_flagged", fields=["id"], condition=Q(needs_attention=True)),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                name="transactions_transaction_idempotency_key_used_once", fields=["user_account", "idempotency_key"]
+            ),
+            models.UniqueConstraint(name="transactions_transaction_hash_used_once", fields=["transaction_hash"]),
+            models.UniqueConstraint(
+                name="transactions_transaction_nonce_used_once",
+                fields=["wallet", "nonce"],
+                condition=Q(nonce__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="transactions_transaction_amount_within_uint256",
+                condition=Q(transaction_amount_in_wei__gt=0, transaction_amount_in_wei__lte=WEI_MAX),
+            ),
+            models.CheckConstraint(
+                name="transactions_transaction_fee_within_uint256",
+                condition=Q(transaction_fee_total_in_wei__gte=0, transaction_fee_total_in_wei__lte=WEI_MAX),
+            ),
+            models.CheckConstraint(
+                name="transactions_transaction_final_only_when_settled",
+                condition=Q(status="PENDING", stage__in=["ACCEPTED", "SIGNED", "BROADCAST", "MINED"])
+                | Q(status__in=["SUCCESSFUL", "FAILED"], stage="SETTLED"),
+            ),
+            models.CheckConstraint(
+                name="transactions_transaction_failed_with_a_reason",
+                condition=Q(status="FAILED", failure_reason__in=list(FailureReason.values))
+                | (~Q(status="FAILED") & Q(failure_reason="")),
+            ),
+            models.CheckConstraint(
+                name="transactions_transaction_signed_with_nonce_and_hash",
+                condition=Q(stage="ACCEPTED", nonce__isnull=True, transaction_hash__isnull=True)
+                | Q(
+                    stage__in=["SIGNED", "BROADCAST", "MINED"],
+                    wallet__isnull=False,
+                    nonce__isnull=False,
+                    transaction_hash__isnull=False,
+                    signed_at__isnull=False,
+                )
+                | Q(stage="SETTLED"),
+            ),
+            models.CheckConstraint(
+                name="transactions_transaction_mined_with_its_block",
+                condition=Q(
+                    stage="MINED",
+                    block_number__isnull=False,
+                    block_hash__startswith="0x",
+                    succeeded_on_chain__isnull=False,
+                    transaction_fee_blockchain_in_wei__isnull=False,
+                )
+                | (
+                    Q(stage__in=["ACCEPTED", "SIGNED", "BROADCAST"], block_number__isnull=True, block_hash="")
+                    & Q(succeeded_on_chain__isnull=True, transaction_fee_blockchain_in_wei__isnull=True)
+                )
+                | Q(stage="SETTLED"),
+            ),
+            models.CheckConstraint(
+                name="transactions_transaction_successful_only_by_its_block",
+                condition=~Q(status="SUCCESSFUL")
+                | Q(
+                    # NULL must be named: a CHECK that comes to NULL passes.
+                    succeeded_on_chain=True,
+                    succeeded_on_chain__isnull=False,
+                    block_number__isnull=False,
+                    block_hash__startswith="0x",
+                    transaction_hash__isnull=False,
+                    transaction_fee_blockchain_in_wei__isnull=False,
+                ),
+            ),
+            models.CheckConstraint(
+                name="transactions_transaction_reverted_only_by_its_block",
+                condition=~Q(failure_reason="reverted")
+                | Q(succeeded_on_chain=False, succeeded_on_chain__isnull=False, block_number__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="transactions_transaction_settled_at_when_settled",
+                condition=Q(stage="SETTLED", settled_at__isnull=False)
+                | (~Q(stage="SETTLED") & Q(settled_at__isnull=True)),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"Payment #{self.pk}"
+
+    @property
+    def is_final(self) -> bool:
+        return self.stage == Stage.SETTLED
+
+    @property
+    def total_in_wei(self) -> int:
+        """Return what leaves the account on success: amount and total fee, in wei."""
+        return self.transaction_amount_in_wei + self.transaction_fee_total_in_wei
+
+
+class Attempt(models.Model):
+    """One signed transaction for one nonce of a wallet: the very bytes that were, or will be, sent."""
+
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="attempts", db_index=False)
+    nonce = models.BigIntegerField()
+    transaction = models.ForeignKey(Transaction, on_delete=models.PROTECT, related_name="attempts")
+    hash = models.CharField(max_length=66)
+    raw_transaction = models.BinaryField()
+    gas_limit = models.BigIntegerField()
+    max_fee_per_gas_in_wei = WeiField()
+    max_priority_fee_per_gas_in_wei = WeiField()
+    signed_at = models.DateTimeField(default=timezone.now)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    sends = models.PositiveIntegerField(default=0)
+    last_error = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [models.Index(name="transactions_attempt_by_nonce", fields=["wallet", "nonce"])]
+        constraints = [
+            models.UniqueConstraint(name="transactions_attempt_hash_saved_once", fields=["hash"]),
+            models.CheckConstraint(
+                name="transactions_attempt_fees_within_reason",
+                condition=Q(
+                    gas_limit__gte=21_000,
+                    max_priority_fee_per_gas_in_wei__gte=0,
+                    max_priority_fee_per_gas_in_wei__lte=models.F("max_fee_per_gas_in_wei"),
+                ),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.hash
+
+
+class Block(models.Model):
+    """A block of the canonical chain as last seen: what confirmations are counted by and reorgs are found with."""
+
+    number = models.BigIntegerField(primary_key=True)
+    hash = models.CharField(max_length=66)
+    parent_hash = models.CharField(max_length=66)
+    timestamp = models.BigIntegerField()
+    recorded_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-number"]
+
+    def __str__(self) -> str:
+        return f"Block {self.number}"

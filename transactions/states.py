@@ -1,0 +1,85 @@
+"""The life of a transaction: its stages, the allowed moves between them, and what each means in plain words.
+
+The one table of moves. The diagram in docs/architecture.md is generated from it (`manage.py draw_states`), CHECK
+constraints on the model tie stage, status and columns together, and `require_move` guards every change in Python.
+"""
+
+from django.db import models
+
+from transactions.exceptions import ForbiddenMoveError
+
+
+class Status(models.TextChoices):
+    """What the outside world is told."""
+
+    PENDING = "PENDING", "pending"
+    SUCCESSFUL = "SUCCESSFUL", "successful"
+    FAILED = "FAILED", "failed"
+
+
+class Stage(models.TextChoices):
+    """How far a transaction has come."""
+
+    ACCEPTED = "ACCEPTED", "accepted"
+    SIGNED = "SIGNED", "signed"
+    BROADCAST = "BROADCAST", "broadcast"
+    MINED = "MINED", "mined"
+    SETTLED = "SETTLED", "settled"
+
+
+class FailureReason(models.TextChoices):
+    """Why a transaction failed."""
+
+    REJECTED = "rejected", "rejected"
+    REVERTED = "reverted", "reverted"
+    CANCELLED = "cancelled", "cancelled"
+    EXPIRED = "expired", "expired"
+
+
+class WaitReason(models.TextChoices):
+    """What a transaction that isn't moving waits for."""
+
+    NOTHING = "", "nothing"
+    NODE = "node", "the Ethereum node does not answer"
+    NETWORK_FEE = "network_fee", "the network asks for more than the fee paid"
+    WALLET_FUNDS = "wallet_funds", "the hot wallet needs funds"
+    WALLET = "wallet", "no hot wallet is ready to send"
+    KEY = "key", "the hot wallet's key can't be read"
+
+
+MOVES: dict[Stage, dict[Stage, str]] = {
+    Stage.ACCEPTED: {
+        Stage.SIGNED: "nonce assigned, raw bytes saved",
+        Stage.SETTLED: "rejected: the network refuses it, hold released",
+    },
+    Stage.SIGNED: {
+        Stage.BROADCAST: "a node has it",
+        Stage.MINED: "found in a block after a crash",
+    },
+    Stage.BROADCAST: {
+        Stage.MINED: "receipt found",
+    },
+    Stage.MINED: {
+        Stage.SETTLED: "deep enough and canonical: ledger posted",
+        Stage.BROADCAST: "its block left the chain: same bytes sent again",
+    },
+    Stage.SETTLED: {},
+}
+
+
+def require_move(old: Stage, new: Stage) -> None:
+    """Check that the table allows this move.
+
+    :raises ForbiddenMoveError: when it does not.
+    """
+    if new not in MOVES[old]:
+        raise ForbiddenMoveError(f"A transaction can't move from {old} to {new}.")
+
+
+def draw_states() -> str:
+    """Return the table of moves as a Mermaid state diagram."""
+    lines = ["stateDiagram-v2", "    [*] --> ACCEPTED: funds held"]
+    for old, moves in MOVES.items():
+        lines += [f"    {old} --> {new}: {why}" for new, why in moves.items()]
+    lines.append("    SETTLED --> [*]: SUCCESSFUL or FAILED")
+    return "\n".join(lines)

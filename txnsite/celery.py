@@ -1,0 +1,20 @@
+"""The Celery application: settings from Django, task modules listed by name."""
+
+import os
+
+from celery import Celery
+from celery.signals import task_prerun
+from django.db import close_old_connections
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "txnsite.settings")
+
+app = Celery("txnsite")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+# `tasks/` is a package of ours, so autodiscovery (which looks for `<app>.tasks`) would find nothing.
+app.conf.imports = ("tasks.money", "tasks.housekeeping")
+
+
+@task_prerun.connect
+def _drop_dead_connections(**_kwargs: object) -> None:
+    """Let a task begin on a live database connection even when PostgreSQL was restarted since the last one."""
+    close_old_connections()

@@ -1,0 +1,1 @@
+"""Middleware of our own: only what no library brings."""
