@@ -48,12 +48,6 @@ class AccountLockedError(TransactionsError):
     retry_after_seconds = 1
 
 
-class BadCursorError(TransactionsError):
-    """This cursor is not one that was handed out."""
-
-    code = "bad_cursor"
-
-
 class WalletNotReadyError(TransactionsError):
     """No hot wallet can send now."""
 

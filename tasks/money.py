@@ -1,0 +1,49 @@
+"""Celery tasks on the money queue. Each is a starter: one service call; the rows are the queue."""
+
+import logging
+
+from celery import shared_task
+from django.utils import timezone
+
+from accounts.cache import cache_commands
+from transactions.chain.exceptions import ChainError
+from transactions.services import reconcile
+from transactions.services.broadcast import broadcast_payments, has_work
+from transactions.services.follow import follow_chain
+from transactions.services.watchdog import claim_overdue
+
+logger = logging.getLogger(__name__)
+
+NUDGED_KEY = "nudged:broadcast"
+
+
+@shared_task
+def broadcast(**_kwargs: object) -> None:
+    """Send whatever waits to be sent."""
+    # Forgotten first: a payment accepted from now on may come too late for this run and nudges anew.
+    cache_commands().forget([NUDGED_KEY])
+    broadcast_payments()
+
+
+@shared_task
+def follow(**_kwargs: object) -> None:
+    """Take in the newest block; wake the broadcaster for payments that no nudge was heard for."""
+    if has_work():
+        broadcast.apply_async(expires=10)
+    try:
+        follow_chain()
+    except ChainError as error:
+        logger.warning("The chain can't be followed now: %s", error)
+
+
+@shared_task
+def sweep_overdue(**_kwargs: object) -> None:
+    """Start a look at each payment whose next step is overdue."""
+    for transaction_id in claim_overdue(timezone.now()):
+        reconcile_transaction.apply_async([transaction_id], expires=90)
+
+
+@shared_task(autoretry_for=(ChainError,), retry_backoff=2, retry_backoff_max=30, max_retries=3)
+def reconcile_transaction(txn_id: int, **_kwargs: object) -> str:
+    """Bring one payment as far as the chain allows, and return its stage."""
+    return reconcile.reconcile_transaction(txn_id, timezone.now()).value

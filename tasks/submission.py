@@ -1,0 +1,57 @@
+"""Submit a payment: what the API and the page both call."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.conf import settings
+from django.utils import timezone
+
+from tasks.nudge import nudge_broadcast
+from accounts.cache import cache_commands
+from transactions.exceptions import AccountLockedError
+from transactions.services.accept import Acceptance, accept_transaction
+
+
+def submit_payment(
+    *, user_id: int, user_account_id: int, to_public_address: str, amount_in_wei: int, idempotency_key: str | None
+) -> Acceptance:
+    """Accept a payment under the account's lock and wake the broadcaster.
+
+    The lock spares the database a queue on one row; what keeps the money safe is the database. Where the cache can't
+    be reached, it is done without.
+
+    :raises AccountLockedError: when other payments from this account keep it locked for half a second.
+    :raises AccountsError: see `accept_transaction`.
+    :raises TransactionsError: see `accept_transaction`.
+    """
+    with account_lock(user_account_id):
+        acceptance = accept_transaction(
+            user_id=user_id,
+            user_account_id=user_account_id,
+            to_public_address=to_public_address,
+            amount_in_wei=amount_in_wei,
+            idempotency_key=idempotency_key,
+            now=timezone.now(),
+        )
+    if not acceptance.replayed:
+        nudge_broadcast()
+    return acceptance
+
+
+@contextmanager
+def account_lock(user_account_id: int) -> Iterator[None]:
+    """Hold an account's lock in the cache (`SET NX PX` with an owner's token, freed by its owner only).
+
+    :raises AccountLockedError: when it isn't free within `ACCOUNT_LOCK_WAIT_SECONDS`.
+    """
+    commands = cache_commands()
+    lock = commands.acquire(
+        f"account-lock:{user_account_id}", settings.ACCOUNT_LOCK_SECONDS, settings.ACCOUNT_LOCK_WAIT_SECONDS
+    )
+    if lock is None and commands.is_up:
+        raise AccountLockedError()
+    try:
+        yield
+    finally:
+        if lock is not None:
+            commands.release(lock)

@@ -1,0 +1,35 @@
+"""The one door to Ethereum nodes. Nothing outside of this package imports web3."""
+
+from transactions.chain.client import Chain, get_chain, use_chain
+from transactions.chain.exceptions import ChainError, ChainReplyError, ChainUnavailableError
+from transactions.chain.types import (
+    BlockHeader,
+    BroadcastTerms,
+    ChainView,
+    EstimateOutcome,
+    FeeQuote,
+    GasEstimate,
+    Receipt,
+    SendOutcome,
+    SendResult,
+    Transfer,
+)
+
+__all__ = [
+    "BlockHeader",
+    "BroadcastTerms",
+    "Chain",
+    "ChainError",
+    "ChainReplyError",
+    "ChainUnavailableError",
+    "ChainView",
+    "EstimateOutcome",
+    "FeeQuote",
+    "GasEstimate",
+    "Receipt",
+    "SendOutcome",
+    "SendResult",
+    "Transfer",
+    "get_chain",
+    "use_chain",
+]

@@ -1,0 +1,79 @@
+"""What the desk needs of a chain, and the one chain that this process uses."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Protocol
+
+from django.conf import settings
+
+from transactions.chain.node import NodeChain
+from transactions.chain.types import BlockHeader, BroadcastTerms, ChainView, Receipt, SendResult, Transfer
+
+
+class Chain(Protocol):
+    """An Ethereum chain as the desk sees it.
+
+    Every method but `send_raw` raises ChainUnavailableError when no node answers, and ChainReplyError when an answer
+    can't be understood. What is absent from an answer is unknown, never a "no".
+    """
+
+    def chain_id(self) -> int:
+        """Return the chain's id (EIP-155)."""
+
+    def view(self, addresses: Sequence[str], *, with_finalized: bool) -> ChainView:
+        """Return the head, the finalized block and the count of mined transactions per address, in one round trip."""
+
+    def headers(self, numbers: Sequence[int]) -> dict[int, BlockHeader]:
+        """Return the canonical blocks of these numbers; those the node does not have are absent."""
+
+    def terms(self, transfers: Sequence[Transfer], addresses: Sequence[str]) -> BroadcastTerms:
+        """Return fees, latest balances and one gas estimate per transfer, in one round trip for plain transfers.
+
+        Each transfer is estimated as if its sender could afford all of them; one whose value alone exceeds its
+        sender's balance is UNKNOWN. `balances` holds `addresses` and all senders.
+        """
+
+    def send_raw(self, raw: Sequence[bytes], hashes: Sequence[str]) -> list[SendResult]:
+        """Hand signed transactions to the node, in order, and return one result for each.
+
+        Never raises for the chain's sake: what may or may not have arrived is UNKNOWN. A transaction that the node
+        refuses to take again, but has in its pool or in a block, is ACCEPTED.
+        """
+
+    def receipts(self, hashes: Sequence[str]) -> dict[str, Receipt]:
+        """Return the receipts that the node has now."""
+
+    def block_receipts(self, numbers: Sequence[int]) -> dict[int, list[Receipt]]:
+        """Return all receipts of whole blocks; blocks are absent where the node can't say or lacks the method."""
+
+    def known(self, hashes: Sequence[str]) -> set[str]:
+        """Return those of the transactions that the node has in its pool or in a block."""
+
+    def balances(self, addresses: Sequence[str], *, block_number: int | None) -> dict[str, int]:
+        """Return all balances in wei at one block, or at the latest (None)."""
+
+    def pending_nonces(self, addresses: Sequence[str]) -> dict[str, int]:
+        """Return the next nonce of each address with the node's own pool counted in."""
+
+
+_in_use: Chain | None = None
+
+
+def get_chain() -> Chain:
+    """Return the chain of the settings, one per process, made at first use."""
+    if _in_use is not None:
+        return _in_use
+    return _node_chain(
+        tuple(settings.CHAIN_RPC_URLS), settings.CHAIN_RPC_BATCH_SIZE, settings.CHAIN_RPC_TIMEOUT_SECONDS
+    )
+
+
+def use_chain(chain: Chain | None) -> None:
+    """Make get_chain() answer with this one in the whole process; None goes back to the settings. For tests."""
+    global _in_use
+    _in_use = chain
+
+
+@lru_cache(maxsize=8)
+def _node_chain(rpc_urls: tuple[str, ...], batch_size: int, timeout_seconds: float) -> NodeChain:
+    return NodeChain(rpc_urls, batch_size=batch_size, timeout_seconds=timeout_seconds)

@@ -1,0 +1,22 @@
+"""What can go wrong between the desk and a node. No message ever holds a node's address, which may hold a secret."""
+
+
+class ChainError(Exception):
+    """The chain could not be asked."""
+
+    code = "chain_error"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").strip().splitlines()[0])
+
+
+class ChainUnavailableError(ChainError):
+    """No Ethereum node answers at the moment. Ask again later."""
+
+    code = "chain_unavailable"
+
+
+class ChainReplyError(ChainError):
+    """The Ethereum node gave an answer that can't be understood; what it did is unknown."""
+
+    code = "chain_reply"

@@ -1,0 +1,139 @@
+"""Accept a payment: one short database transaction that holds the funds, and no word to any node."""
+
+import datetime as dt
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import connection
+from django.db import transaction as db_transaction
+
+from accounts.exceptions import AccountNotFoundError, BadAmountError
+from accounts.ledger import place_hold
+from accounts.models import Account, AccountKind
+from accounts.money import WEI_MAX
+from transactions.addresses import parse_address
+from transactions.detail import Detail, announce_change, describe
+from transactions.exceptions import BadIdempotencyKeyError, IdempotencyKeyReusedError
+from transactions.models import Transaction
+from transactions.services.watchdog import first_check_at
+from transactions.states import Stage, Status
+
+HOLD_KIND = "payment"
+_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """The payment as it was accepted, and whether that happened before, under the same idempotency key."""
+
+    detail: Detail
+    replayed: bool
+
+
+def accept_transaction(
+    *,
+    user_id: int,
+    user_account_id: int,
+    to_public_address: str,
+    amount_in_wei: int,
+    idempotency_key: str | None,
+    now: dt.datetime,
+) -> Acceptance:
+    """Accept a payment of `amount_in_wei` plus the fixed fee from a user's own account.
+
+    Under an idempotency key that was used on this account for the same payment, nothing happens again and the first
+    answer is returned.
+
+    :raises BadAddressError: when the recipient is no address.
+    :raises BadAmountError: when the amount is not within 1 and 2^256-1 wei.
+    :raises BadIdempotencyKeyError: when the key is not 1 to 255 printable ASCII characters.
+    :raises IdempotencyKeyReusedError: when the key was used on this account for another payment.
+    :raises AccountNotFoundError: when the user has no such account.
+    :raises AccountFrozenError: when the account is frozen.
+    :raises InsufficientFundsError: when the available balance does not cover amount and fee.
+    """
+    address = parse_address(to_public_address).address
+    if not 0 < amount_in_wei <= WEI_MAX:
+        raise BadAmountError("The amount must be from 1 to 2^256-1 wei.")
+    if idempotency_key is not None and not _KEY.fullmatch(idempotency_key):
+        raise BadIdempotencyKeyError()
+    fee = settings.PAYMENT_FEE_IN_WEI
+    row = Transaction(
+        user_account_id=user_account_id,
+        status=Status.PENDING,
+        stage=Stage.ACCEPTED,
+        to_public_address=address,
+        transaction_amount_in_wei=amount_in_wei,
+        transaction_fee_total_in_wei=fee,
+        idempotency_key=idempotency_key,
+        payload_hash=hash_payload(address, amount_in_wei),
+        accepted_at=now,
+        next_check_at=first_check_at(now),
+    )
+    with db_transaction.atomic():
+        row.pk = _insert(row, user_id)
+        if row.pk is None:
+            return _replay(row, user_id)
+        place_hold(
+            account_id=user_account_id, amount_in_wei=amount_in_wei + fee, kind=HOLD_KIND, source=str(row.pk), now=now
+        )
+        announce_change([row.pk])
+    return Acceptance(describe(row, user_id), replayed=False)
+
+
+def hash_payload(to_public_address: str, amount_in_wei: int) -> str:
+    """Return the SHA-256 by which a second request under the same key is recognised as the same payment."""
+    payload = json.dumps({"to": to_public_address, "amount": str(amount_in_wei)}, sort_keys=True)
+    return hashlib.sha256(payload.encode()).hexdigest()
+
+
+def _insert(row: Transaction, user_id: int) -> int | None:
+    """Insert the row if the account is the user's own and the key is new; return its id.
+
+    Waits for a request under the same key that has not committed yet, so that two at once are one payment.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO transactions_transaction (
+                user_account_id, status, stage, failure_reason, failure_detail, wait_reason,
+                to_public_address, from_public_address, transaction_amount_in_wei, transaction_fee_total_in_wei,
+                idempotency_key, payload_hash, block_hash, accepted_at, next_check_at, checks_done, needs_attention)
+            SELECT id, %s, %s, '', '', '', %s, '', %s, %s, %s, %s, '', %s, %s, 0, FALSE
+            FROM accounts_account WHERE id = %s AND owner_id = %s AND kind = 'user'
+            ON CONFLICT (user_account_id, idempotency_key) DO NOTHING
+            RETURNING id
+            """,
+            [
+                row.status,
+                row.stage,
+                row.to_public_address,
+                row.transaction_amount_in_wei,
+                row.transaction_fee_total_in_wei,
+                row.idempotency_key,
+                row.payload_hash,
+                row.accepted_at,
+                row.next_check_at,
+                row.user_account_id,
+                user_id,
+            ],
+        )
+        inserted = cursor.fetchone()
+    return None if inserted is None else int(inserted[0])
+
+
+def _replay(row: Transaction, user_id: int) -> Acceptance:
+    """Return the first answer to a request that was accepted before, as it was given then."""
+    owned = Account.objects.filter(pk=row.user_account_id, owner_id=user_id, kind=AccountKind.USER).exists()
+    if not owned:
+        raise AccountNotFoundError()
+    first = Transaction.objects.get(user_account_id=row.user_account_id, idempotency_key=row.idempotency_key)
+    if first.payload_hash != row.payload_hash:
+        raise IdempotencyKeyReusedError()
+    row.pk = first.pk
+    row.accepted_at = first.accepted_at
+    row.transaction_fee_total_in_wei = first.transaction_fee_total_in_wei
+    return Acceptance(describe(row, user_id), replayed=True)

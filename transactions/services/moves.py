@@ -1,0 +1,81 @@
+"""The one function that moves transactions from stage to stage."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from django.db import connection
+from django.db import transaction as db_transaction
+from psycopg import sql
+
+from transactions.detail import announce_change
+from transactions.states import Stage, require_move
+
+_COLUMN_TYPES = {
+    "failure_detail": "text",
+    "transaction_hash": "text",
+    "nonce": "bigint",
+    "block_number": "bigint",
+    "block_hash": "text",
+    "succeeded_on_chain": "boolean",
+    "transaction_fee_blockchain_in_wei": "numeric",
+    "status": "text",
+    "failure_reason": "text",
+}
+
+
+def move_transactions(
+    ids: Sequence[int],
+    *,
+    old: Collection[Stage],
+    new: Stage,
+    columns: Mapping[str, Sequence[Any]] | None = None,
+    constants: Mapping[str, Any] | None = None,
+) -> list[int]:
+    """Move those of the transactions that are still in one of the `old` stages, and return their ids in order.
+
+    Rows are locked in id order; one that another process moved meanwhile is left as it is.
+
+    :param columns: what else to set, a list as long as `ids` for each column.
+    :param constants: what else to set to the same value in every row.
+    :raises ForbiddenMoveError: when the table of moves has no such move.
+    """
+    for stage in old:
+        require_move(stage, new)
+    if not ids:
+        return []
+    columns = {} if columns is None else columns
+    with db_transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM transactions_transaction WHERE id = ANY(%s) AND stage = ANY(%s) "
+            "ORDER BY id FOR NO KEY UPDATE",
+            [list(ids), [stage.value for stage in old]],
+        )
+        locked = [row[0] for row in cursor.fetchall()]
+        announce_change(locked)
+        cursor.execute(
+            _update_statement(list(columns), list(constants or {})),
+            [new.value, *(constants or {}).values(), list(ids), *(_as_array(values) for values in columns.values()), locked],
+        )
+    return locked
+
+
+def _update_statement(columns: list[str], constants: list[str]) -> sql.Composed:
+    """Return the UPDATE whose parameters are: stage, constants, ids, columns, ids to change."""
+    assignments = [sql.SQL("stage = %s")]
+    assignments += [sql.SQL("{} = %s").format(sql.Identifier(name)) for name in constants]
+    assignments += [sql.SQL("{0} = data.{0}").format(sql.Identifier(name)) for name in columns]
+    arrays = [sql.SQL("%s::bigint[]")]
+    arrays += [sql.SQL("%s::{}[]").format(sql.SQL(_COLUMN_TYPES[name])) for name in columns]  # type: ignore[arg-type]
+    return sql.SQL(
+        "UPDATE transactions_transaction AS row SET {assignments} FROM unnest({arrays}) AS data({names}) "
+        "WHERE row.id = data.id AND row.id = ANY(%s)"
+    ).format(
+        assignments=sql.SQL(", ").join(assignments),
+        arrays=sql.SQL(", ").join(arrays),
+        names=sql.SQL(", ").join(sql.Identifier(name) for name in ["id", *columns]),
+    )
+
+
+def _as_array(values: Sequence[Any]) -> list[Any]:
+    """Return values as PostgreSQL takes them; integers of any size as text, cast by the statement."""
+    return [str(value) if isinstance(value, int) and not isinstance(value, bool) else value for value in values]

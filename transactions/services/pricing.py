@@ -1,0 +1,28 @@
+"""What to offer the network for a transfer (EIP-1559), never above what the user paid for it."""
+
+from dataclasses import dataclass
+
+from transactions.chain.types import FeeQuote
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """An offer in wei per gas: at most `max_fee`, of which `max_priority_fee` for the block's builder."""
+
+    max_fee_per_gas_in_wei: int
+    max_priority_fee_per_gas_in_wei: int
+
+
+def price_transfer(quote: FeeQuote, *, gas_limit: int, fee_paid_in_wei: int) -> Price | None:
+    """Return the offer for a transfer, or nothing while the network asks more than the fee covers.
+
+    The usual offer is twice the base fee plus the tip, which stays valid through six full blocks of rising base fee
+    (EIP-1559 raises it by at most 1/8 a block). Where the fee paid doesn't cover that, a smaller one will do as long
+    as it outlives the next block.
+    """
+    tip = quote.max_priority_fee_per_gas_in_wei
+    base_fee = quote.base_fee_per_gas_in_wei
+    ceiling = fee_paid_in_wei // gas_limit
+    if ceiling < base_fee + -(-base_fee // 8) + tip:
+        return None
+    return Price(min(2 * base_fee + tip, ceiling), tip)

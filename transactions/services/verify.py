@@ -1,0 +1,149 @@
+"""Prove the books: the ledger by itself, and each payment against its hold and its settlement."""
+
+from typing import Any
+
+from django.db.backends.utils import CursorWrapper
+
+from accounts.services.verify import (
+    Difference,
+    OnProgress,
+    Report,
+    check_ledger,
+    fetch,
+    id_ranges,
+    ledger_size,
+    read_snapshot,
+)
+
+ROWS_AT_ONCE = 20_000
+
+# `holds` and `settlements` of a payment are found by (kind, source), which the database keeps unique.
+_PAYMENT_DIFFERENCES = """
+WITH judged AS (
+    SELECT payment.id, payment.status, payment.stage, payment.failure_reason, payment.user_account_id,
+           hold.id AS hold, hold.status AS hold_status, hold.amount_in_wei AS held, hold.account_id AS hold_account,
+           payment.transaction_amount_in_wei + payment.transaction_fee_total_in_wei AS total,
+           settlement.id AS settlement, settlement.users_change, settlement.wallets_change,
+           CASE payment.status WHEN 'PENDING' THEN 'held' WHEN 'SUCCESSFUL' THEN 'settled' ELSE 'released' END
+               AS hold_status_expected,
+           CASE WHEN payment.status = 'SUCCESSFUL'
+                    THEN payment.transaction_amount_in_wei + payment.transaction_fee_blockchain_in_wei
+                WHEN payment.status = 'FAILED' AND payment.failure_reason = 'reverted'
+                    THEN payment.transaction_fee_blockchain_in_wei
+                ELSE 0 END AS wallets_change_expected,
+           CASE WHEN payment.status = 'SUCCESSFUL'
+                    THEN -(payment.transaction_amount_in_wei + payment.transaction_fee_total_in_wei)
+                ELSE 0 END AS users_change_expected
+    FROM transactions_transaction AS payment
+    LEFT JOIN accounts_hold AS hold ON hold.kind = 'payment' AND hold.source = payment.id::text
+    LEFT JOIN LATERAL (
+        SELECT journal.id,
+               coalesce(sum(entry.amount_in_wei) FILTER (WHERE entry.account_id = payment.user_account_id), 0)
+                   AS users_change,
+               coalesce(sum(entry.amount_in_wei) FILTER (WHERE entry.account_id = wallet.account_id), 0)
+                   AS wallets_change
+        FROM accounts_journal AS journal
+        LEFT JOIN accounts_entry AS entry ON entry.journal_id = journal.id
+        LEFT JOIN transactions_wallet AS wallet ON wallet.id = payment.wallet_id
+        WHERE journal.kind = 'settlement' AND journal.source = payment.id::text
+        GROUP BY journal.id
+    ) AS settlement ON TRUE
+    WHERE payment.id BETWEEN %(first)s AND %(last)s
+), size AS (
+    SELECT count(*) AS checked FROM judged
+)
+SELECT size.checked, judged.* FROM size LEFT JOIN judged
+    ON judged.hold_status IS DISTINCT FROM judged.hold_status_expected
+       OR judged.held <> judged.total OR judged.hold_account <> judged.user_account_id
+       OR coalesce(judged.users_change, 0) <> judged.users_change_expected
+       OR coalesce(judged.wallets_change, 0) <> judged.wallets_change_expected
+       OR (judged.settlement IS NOT NULL) <> (judged.wallets_change_expected <> 0)
+ORDER BY judged.id
+"""
+
+# What claims to belong to a payment that isn't there; a source that is no number can't be one.
+_ORPHANS = """
+SELECT {table}.id, {table}.source FROM {table}
+WHERE {table}.kind = %(kind)s AND {table}.id BETWEEN %(first)s AND %(last)s
+  AND NOT EXISTS (
+      SELECT FROM transactions_transaction AS payment
+      WHERE payment.id = CASE WHEN {table}.source ~ '^[0-9]{{1,18}}$' THEN {table}.source::bigint END
+  )
+ORDER BY {table}.id
+"""
+_OWNED = (("accounts_hold", "payment", "hold"), ("accounts_journal", "settlement", "journal"))
+
+
+def check_books(*, on_total: OnProgress = lambda _ids: None, on_progress: OnProgress = lambda _ids: None) -> Report:
+    """Check the ledger and every payment against it, all in one snapshot; return what was checked and what differs.
+
+    - A pending payment has its hold, held, for amount and fee, on the account that pays.
+    - A successful one has its hold settled and one settlement that takes amount and fee off the account and amount
+      and network fee off the wallet.
+    - A failed one has its hold released, and a settlement only for the network fee that a revert burned.
+    - No hold or settlement belongs to a payment that doesn't exist.
+
+    :param on_total: told once how many ids there are to go through.
+    :param on_progress: told how many were gone through since the last time.
+    """
+    report = Report()
+    with read_snapshot() as cursor:
+        tables = ["transactions_transaction", *(table for table, _, _ in _OWNED)]
+        on_total(ledger_size(cursor) + sum(_width(cursor, table) for table in tables))
+        check_ledger(cursor, report, on_progress)
+        _check_payments(cursor, report, on_progress)
+        for table, kind, noun in _OWNED:
+            _check_owners(cursor, report, on_progress, table, kind, noun)
+    return report
+
+
+def _width(cursor: CursorWrapper, table: str) -> int:
+    return sum(last - first + 1 for first, last in id_ranges(cursor, table, ROWS_AT_ONCE))
+
+
+def _check_payments(cursor: CursorWrapper, report: Report, on_progress: OnProgress) -> None:
+    for first, last in id_ranges(cursor, "transactions_transaction", ROWS_AT_ONCE):
+        rows = fetch(cursor, _PAYMENT_DIFFERENCES, {"first": first, "last": last})
+        report.count("payments", rows[0]["checked"])
+        for row in rows:
+            if row["id"] is not None:
+                report.add(_describe(row))
+        on_progress(last - first + 1)
+
+
+def _describe(row: dict[str, Any]) -> Difference:
+    """Say which of a payment's rows isn't as its state demands."""
+    subject = f"payment #{row['id']} ({row['failure_reason'] or row['stage']})"
+    evidence = (
+        f"hold={row['hold']} status={row['hold_status']} amount={row['held']} account={row['hold_account']}",
+        f"settlement={row['settlement']} users_change={row['users_change']} wallets_change={row['wallets_change']}",
+    )
+    if row["hold_status"] != row["hold_status_expected"]:
+        expected, found = row["hold_status_expected"], row["hold_status"] or "no hold"
+        return Difference(f"the hold of a {row['status']} payment", subject, expected, found, evidence)
+    if row["held"] != row["total"] or row["hold_account"] != row["user_account_id"]:
+        return Difference(
+            "the hold covers amount and fee on the paying account",
+            subject,
+            f"{row['total']} wei on account #{row['user_account_id']}",
+            f"{row['held']} wei on account #{row['hold_account']}",
+            evidence,
+        )
+    return Difference(
+        f"the settlement of a {row['status']} payment",
+        subject,
+        f"user {row['users_change_expected']} wei, wallet {row['wallets_change_expected']} wei",
+        "no settlement" if row["settlement"] is None
+        else f"user {row['users_change']} wei, wallet {row['wallets_change']} wei",
+        evidence,
+    )  # fmt: skip
+
+
+def _check_owners(
+    cursor: CursorWrapper, report: Report, on_progress: OnProgress, table: str, kind: str, noun: str
+) -> None:
+    for first, last in id_ranges(cursor, table, ROWS_AT_ONCE):
+        for row in fetch(cursor, _ORPHANS.format(table=table), {"kind": kind, "first": first, "last": last}):
+            subject = f"{noun} #{row['id']}"
+            report.add(Difference(f"a {kind} belongs to a payment", subject, f"payment #{row['source']}", "no such row"))
+        on_progress(last - first + 1)

@@ -1,0 +1,38 @@
+"""Hot wallets: register them and choose those that may send."""
+
+import logging
+
+from django.db import transaction as db_transaction
+
+from accounts.models import Account, AccountKind
+from transactions.chain.client import Chain, get_chain
+from transactions.models import Wallet
+
+logger = logging.getLogger(__name__)
+
+
+def register_wallet(address: str, *, chain: Chain | None = None) -> Wallet:
+    """Return the wallet of an address, made with its ledger account if it is new.
+
+    Its first nonce is the node's `pending` count, so that transactions sent before by other means are counted.
+
+    :param address: in EIP-55 form; its key must be in the keystore for it to send.
+    :raises ChainError: when the node doesn't answer.
+    """
+    existing = Wallet.objects.filter(address=address).first()
+    if existing is not None:
+        return existing
+    next_nonce = (chain or get_chain()).pending_nonces([address])[address]
+    with db_transaction.atomic():
+        account = Account.objects.create(kind=AccountKind.HOT_WALLET, name=f"Hot wallet {address}")
+        wallet, created = Wallet.objects.get_or_create(
+            address=address, defaults={"account": account, "next_nonce": next_nonce}
+        )
+        if not created:
+            account.delete()
+    return wallet
+
+
+def sending_wallets() -> list[Wallet]:
+    """Return the wallets that may be given payments, in id order."""
+    return list(Wallet.objects.filter(paused_at__isnull=True).order_by("id"))
