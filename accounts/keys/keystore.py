@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import coincurve
-import eth_keyfile
 from django.conf import settings
 from django.views.decorators.debug import sensitive_variables
-from eth_utils import is_hex_address, to_checksum_address
+from eth_keyfile.keyfile import create_keyfile_json, decode_keyfile_json
+from eth_utils.address import is_hex_address, to_checksum_address
 
 from accounts.keys.exceptions import KeyFileError, KeyNotFoundError, KeyPassphraseError
 from accounts.keys.signer import KeystoreSigner, address_of
@@ -35,7 +35,7 @@ def create_keystore(directory: str | os.PathLike[str], passphrase: str) -> str:
         raise KeyPassphraseError("A keystore file needs a passphrase, and this one is empty.")
     private_key = coincurve.PrivateKey(secrets.token_bytes(32)).secret
     address = address_of(coincurve.PrivateKey(private_key).public_key)
-    content = eth_keyfile.create_keyfile_json(private_key, _bytes_of(passphrase), kdf="scrypt")
+    content = create_keyfile_json(private_key, _bytes_of(passphrase), kdf="scrypt")
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S.%f000Z")
     path = Path(directory) / f"UTC--{now}--{address.removeprefix('0x').lower()}"
     _write_durably(path, json.dumps(content))
@@ -62,7 +62,7 @@ def open_keystore(path: Path, passphrase: str) -> KeystoreSigner:
     # Raised below, outside of the handler: a chained exception would carry the passphrase in its frames.
     failure: KeyPassphraseError | KeyFileError
     try:
-        private_key = eth_keyfile.decode_keyfile_json(content, _bytes_of(passphrase))
+        private_key = decode_keyfile_json(content, _bytes_of(passphrase))
         return KeystoreSigner(private_key)
     except (ValueError, TypeError, KeyError) as error:
         if MAC_MISMATCH in str(error):

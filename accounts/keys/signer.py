@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import NoReturn, Protocol, SupportsIndex
 
 import coincurve
-import rlp
+import rlp  # type: ignore[import-untyped]
 from django.views.decorators.debug import sensitive_variables
-from eth_utils import keccak, to_checksum_address
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
 
 from accounts.keys.exceptions import UnsignableTransferError
 

@@ -76,7 +76,9 @@ class RpcNode:
         self._url = url
         self._timeouts = (min(CONNECT_TIMEOUT_SECONDS, timeout_seconds), timeout_seconds)
         secrets = [parts.username, parts.password, *parts.path.split("/"), *parts.query.replace("=", "&").split("&")]
-        self._secrets = [text for text in secrets if text and (len(text) >= SECRET_LENGTH_MIN or text == parts.password)]
+        self._secrets = [
+            text for text in secrets if text and (len(text) >= SECRET_LENGTH_MIN or text == parts.password)
+        ]
         self._ids = itertools.count(1)
         self._local = threading.local()
 
@@ -99,12 +101,14 @@ class RpcNode:
         try:
             answer: Any = provider.make_batch_request([(RPCEndpoint(method), params) for method, params in calls])
         except requests.HTTPError as error:
-            failure = self._failure_of_status(error.response.status_code)
+            failure = self._failure_of_status(503 if error.response is None else error.response.status_code)
         except (requests.RequestException, OSError) as error:
             failure = ChainUnavailableError(f"{self.label} does not answer: {type(error).__name__}")
         # web3 trusts the shape of what it sorts, and warns where ids are missing.
         except (ValueError, TypeError, AttributeError, KeyError, RuntimeWarning) as error:
-            failure = ChainReplyError(f"{self.label} gave an answer that is no batch of replies: {type(error).__name__}")
+            failure = ChainReplyError(
+                f"{self.label} gave an answer that is no batch of replies: {type(error).__name__}"
+            )
         else:
             return self._replies(answer, first_id, len(calls))
         raise failure

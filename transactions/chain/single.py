@@ -104,6 +104,9 @@ class SingleNode:
             first_guess = []
             for chunk, reply in zip(simulated, replies[len(wanted) + 1 :], strict=True):
                 self._note_refused_method("eth_simulateV1", reply)
+                if reply.error is not None and reply.error.is_limit:
+                    # Hundreds of single estimates would only add to it.
+                    raise ChainUnavailableError(f"{self.rpc.label} is too busy: {reply.error.message}")
                 first_guess += read_simulation(reply, len(chunk))
         estimates = [
             affordable(estimate, transfer, balances[transfer.from_address])
