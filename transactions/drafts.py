@@ -24,7 +24,8 @@ def new_idempotency_key() -> str:
 class PaymentDraft:
     """What a person asked for, and what they were told it costs.
 
-    `typed_amount` and `typed_unit` are what they wrote, to fill the form again.
+    The typed values are what they wrote, to fill the form again: an address without a checksum must not come back
+    with one that nobody verified.
     """
 
     user_id: int
@@ -33,6 +34,7 @@ class PaymentDraft:
     is_checksummed: bool
     amount_in_wei: int
     fee_in_wei: int
+    typed_to: str
     typed_amount: str
     typed_unit: str
     made_at_timestamp: int

@@ -119,6 +119,7 @@ class PaymentForm(forms.Form):
             is_checksummed=self.cleaned_data["to"].is_checksummed,
             amount_in_wei=self.cleaned_data["amount_in_wei"],
             fee_in_wei=settings.PAYMENT_FEE_IN_WEI,
+            typed_to=str(self["to"].value()),
             typed_amount=self.cleaned_data["amount"],
             typed_unit=self.cleaned_data["unit"],
             made_at_timestamp=int(now.timestamp()),
@@ -128,4 +129,10 @@ class PaymentForm(forms.Form):
 def _account_label(account: Account) -> str:
     if account.is_frozen:
         return f"{account.name} – frozen"
-    return f"{account.name} – {format_ether(account.available_balance_in_wei)} ETH available"
+    return f"{account.name} – {_shortened(format_ether(account.available_balance_in_wei))} ETH"
+
+
+def _shortened(ether: str) -> str:
+    """Return an amount cut, not rounded, after six decimals: the box it stands in is small."""
+    whole, point, fraction = ether.partition(".")
+    return ether if len(fraction) <= 6 else f"{whole}{point}{fraction[:6]}…"

@@ -1,0 +1,263 @@
+"""A payment's state in plain words: what happens, what became of the money, what to do."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from accounts.money import format_ether
+from transactions.detail import Detail
+from transactions.states import FailureReason, Stage, Status, WaitReason
+
+Tone = Literal["busy", "warn", "good", "bad"]
+StepState = Literal["done", "now", "later", "failed"]
+
+_ORDER = list(Stage)
+_PERCENT_BEFORE_BLOCK = {Stage.ACCEPTED: 8, Stage.SIGNED: 16, Stage.BROADCAST: 25}
+_PERCENT_IN_BLOCK = 30
+_PERCENT_CONFIRMED = 95
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stage on the way."""
+
+    name: str
+    state: StepState
+    at: str | None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What the payment page tells."""
+
+    tone: Tone
+    badge: str
+    headline: str
+    explanation: str
+    money: str
+    advice: str
+    percent: int
+    progress: str
+    steps: list[Step]
+    is_final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    headline: str
+    explanation: str
+    advice: str = ""
+
+
+_ON_THE_WAY = {
+    Stage.ACCEPTED: _Words(
+        "Accepted, about to be signed", "Amount and fee are reserved on your account. The payment is being prepared."
+    ),
+    Stage.SIGNED: _Words("Signed, about to be sent", "The payment is signed and is being handed to the network."),
+    Stage.BROADCAST: _Words(
+        "Sent, waiting for a block", "The Ethereum network has the payment and will put it into one of the next blocks."
+    ),
+}
+
+_WAITS: dict[str, _Words] = {
+    WaitReason.NODE: _Words(
+        "Waiting for the Ethereum network",
+        "Our connection to the Ethereum network does not answer at the moment. The payment is kept safe and goes on "
+        "by itself as soon as it does.",
+    ),
+    WaitReason.NETWORK_FEE: _Words(
+        "Waiting for a lower network fee",
+        "The network asks for more just now than the fee of this payment covers. It goes out by itself once the "
+        "network is cheaper. You are not charged more.",
+    ),
+    WaitReason.WALLET_FUNDS: _Words(
+        "Waiting for our wallet to be refilled",
+        "The wallet we pay from needs more ether first. We have been told; the payment goes out by itself afterwards.",
+    ),
+    WaitReason.WALLET: _Words(
+        "Waiting for one of our wallets",
+        "No wallet of ours is ready to send at the moment. The payment goes out by itself as soon as one is.",
+    ),
+    WaitReason.RECIPIENT: _Words(
+        "Waiting for an answer about the recipient",
+        "This address belongs to a contract, and the network could not yet tell what it costs to pay it. We keep "
+        "asking; the payment goes out by itself once that is known.",
+    ),
+    WaitReason.KEY: _Words(
+        "Waiting for our signature",
+        "Our signing key can't be used at the moment. We have been told; the payment goes out by itself afterwards.",
+    ),
+    WaitReason.RECIPIENT: _Words(
+        "Waiting for a clear answer about the recipient",
+        "The recipient is a contract, and the network can't say yet what paying it takes. We ask again and again; "
+        "nothing is sent until it can.",
+    ),
+}
+
+_WAITS_FOR_SOMETHING = _Words(
+    "Waiting for a moment", "Something has to be ready first. The payment goes on by itself as soon as it is."
+)
+
+_FAILURES: dict[str, _Words] = {
+    FailureReason.REJECTED: _Words(
+        "The payment was refused",
+        "The Ethereum network would not carry it out, so it was never sent.",
+        "Check the address with the recipient: a contract can refuse ether. Then make a new payment.",
+    ),
+    FailureReason.REVERTED: _Words(
+        "The recipient refused the payment",
+        "It reached the network, but the contract at this address did not take the ether, which stayed with us. "
+        "The network's own fee for the try is on us.",
+        "Ask the recipient for an address that accepts plain ether. Then make a new payment.",
+    ),
+    FailureReason.CANCELLED: _Words(
+        "The payment was cancelled",
+        "It was called off before it could reach the recipient.",
+        "If you still want to pay, make a new payment.",
+    ),
+    FailureReason.EXPIRED: _Words(
+        "The payment ran out of time",
+        "It could not be sent in time and was called off.",
+        "Make a new payment when you are ready.",
+    ),
+}
+
+_FAILED_SOMEHOW = _Words("The payment failed", "It was not carried out.", "You can make a new payment.")
+
+
+def tell(detail: Detail, *, by_depth: bool = True) -> Story:
+    """Return the story of a payment.
+
+    :param by_depth: whether confirmations alone decide, or the network's own finality does (CHAIN_FINALITY).
+    """
+    if detail["status"] == Status.SUCCESSFUL:
+        return _tell_success(detail)
+    if detail["status"] == Status.FAILED:
+        return _tell_failure(detail)
+    stage = Stage(detail["stage"])
+    words = _words_in_block(detail, by_depth) if stage == Stage.MINED else _ON_THE_WAY[stage]
+    waits = bool(detail["wait_reason"])
+    if waits:
+        # During a deploy, a newer worker may give a reason that this page has no words for yet.
+        words = _WAITS.get(detail["wait_reason"], _WAITS_FOR_SOMETHING)
+    held = _ether(_total(detail))
+    return Story(
+        tone="warn" if waits else "busy",
+        badge="Waiting" if waits else "In progress",
+        headline=words.headline,
+        explanation=words.explanation,
+        money=f"{held} are reserved on your account: the amount and the fee. They leave it when the payment is done.",
+        advice="Nothing. The payment goes on by itself, even if you close this page.",
+        percent=_percent(detail, stage),
+        progress=_progress_words(detail, stage),
+        steps=_steps(detail, stage),
+        is_final=False,
+    )
+
+
+def _tell_success(detail: Detail) -> Story:
+    return Story(
+        tone="good",
+        badge="Successful",
+        headline="Payment done",
+        explanation=f"{_ether(detail['transaction_amount_in_wei'])} arrived, and the network has confirmed it.",
+        money=f"{_ether(_total(detail))} left your account: the amount, and the fee of "
+        f"{_ether(detail['transaction_fee_total_in_wei'])}.",
+        advice="",
+        percent=100,
+        progress="Done",
+        steps=_steps(detail, Stage.SETTLED),
+        is_final=True,
+    )
+
+
+def _tell_failure(detail: Detail) -> Story:
+    words = _FAILURES.get(detail["failure_reason"], _FAILED_SOMEHOW)
+    return Story(
+        tone="bad",
+        badge="Failed",
+        headline=words.headline,
+        explanation=words.explanation,
+        money=f"No money was taken. The {_ether(_total(detail))} that were reserved are available to you again.",
+        advice=words.advice,
+        percent=100,
+        progress="Ended without a payment",
+        steps=_steps(detail, Stage.SETTLED),
+        is_final=True,
+    )
+
+
+def _words_in_block(detail: Detail, by_depth: bool) -> _Words:
+    block, required = detail["block_number"], detail["confirmations_required"]
+    if _confirmations(detail) < required:
+        return _Words(
+            "In a block, being confirmed",
+            f"The payment is in block {block}. Each block that follows makes it harder to undo; "
+            f"after {required} confirmations it is done.",
+        )
+    if by_depth:
+        return _Words("Confirmed, being booked", f"The payment is in block {block} and deep enough. A moment more.")
+    return _Words(
+        "Confirmed, waiting for finality",
+        f"The payment is in block {block}. It is done once the network declares that block final, which takes about "
+        "a quarter of an hour on Ethereum.",
+    )
+
+
+def _steps(detail: Detail, stage: Stage) -> list[Step]:
+    """Return the five stages as they are for this payment; those a failed one never reached are left out."""
+    failed = detail["status"] == Status.FAILED
+    confirmations = "" if detail["block_number"] is None else _confirmations_words(detail)
+    names_and_times = [
+        ("Accepted", detail["accepted_at"], "Amount and fee reserved"),
+        ("Signed", detail["signed_at"], ""),
+        ("Sent to the network", detail["broadcast_at"], ""),
+        ("Confirmations", detail["mined_at"], confirmations),
+    ]
+    # What comes after the stage of now is under way: signing after ACCEPTED, confirming after BROADCAST and in MINED.
+    reached = _ORDER.index(stage)
+    under_way = reached if stage == Stage.MINED else reached + 1
+    steps = [
+        Step(name, _state(position, under_way), at if position <= reached else None, note)
+        for position, (name, at, note) in enumerate(names_and_times)
+        if not failed or at is not None
+    ]
+    last = "Failed" if failed else "Done"
+    state: StepState = "later" if stage != Stage.SETTLED else ("failed" if failed else "done")
+    return [*steps, Step(last, state, detail["settled_at"], "Nothing was taken" if failed else "")]
+
+
+def _state(position: int, under_way: int) -> StepState:
+    if position < under_way:
+        return "done"
+    return "now" if position == under_way else "later"
+
+
+def _percent(detail: Detail, stage: Stage) -> int:
+    if stage != Stage.MINED:
+        return _PERCENT_BEFORE_BLOCK[stage]
+    span = _PERCENT_CONFIRMED - _PERCENT_IN_BLOCK
+    return _PERCENT_IN_BLOCK + span * _confirmations(detail) // detail["confirmations_required"]
+
+
+def _progress_words(detail: Detail, stage: Stage) -> str:
+    if stage == Stage.MINED:
+        return f"{_confirmations_words(detail)} confirmations"
+    return f"Step {_ORDER.index(stage) + 1} of {len(_ORDER)}"
+
+
+def _confirmations(detail: Detail) -> int:
+    """Return how many of the required confirmations there are."""
+    return min(detail["confirmations"], detail["confirmations_required"])
+
+
+def _confirmations_words(detail: Detail) -> str:
+    return f"{_confirmations(detail)} of {detail['confirmations_required']}"
+
+
+def _total(detail: Detail) -> int:
+    return int(detail["transaction_amount_in_wei"]) + int(detail["transaction_fee_total_in_wei"])
+
+
+def _ether(amount_in_wei: int | str) -> str:
+    return f"{format_ether(int(amount_in_wei))} ETH"
