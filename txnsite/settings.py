@@ -31,7 +31,7 @@ INSTALLED_APPS = [
     "transactions",
     "tasks",
     "txnsite",
-    "django.contrib.admin",
+    "accounts.admin_config.DeskAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.humanize",
@@ -45,17 +45,18 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "txnsite.middleware.ProblemsForPrograms",
     "txnsite.middleware.LimitBody",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "csp.middleware.CSPMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "txnsite.middleware.PageSecurityPolicy",
+    "txnsite.middleware.Session",
     "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    "txnsite.middleware.SessionCsrf",
+    "txnsite.middleware.SessionUser",
+    "txnsite.middleware.PageMessages",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_htmx.middleware.HtmxMiddleware",
+    "txnsite.middleware.PageHtmx",
 ]
 
 ROOT_URLCONF = "txnsite.urls"
@@ -181,6 +182,8 @@ ACCOUNT_LOCK_WAIT_SECONDS = 0.5
 TRANSACTION_CACHE_SECONDS = 60
 TRANSACTION_MISSING_CACHE_SECONDS = 30
 PREFER_WAIT_SECONDS_MAX = 10
+# Each waits on a thread of its own: keep it well below the threads of a server process.
+PREFER_WAITERS_MAX = env.integer("PREFER_WAITERS_MAX", 4)
 TASK_RUN_KEPT = dt.timedelta(days=env.integer("TASK_RUN_KEPT_DAYS", 30, minimum=1))
 # Named places where a process stops or dies on purpose: only tests and drills set these (txnsite/faults.py).
 FAULT_POINTS = env.text("FAULT_POINTS", "")
@@ -239,6 +242,7 @@ CELERY_BEAT_SYNC_EVERY = 1
 DEFAULT_SCHEDULES: dict[str, dict[str, Any]] = {
     "Follow the chain": {"task": "tasks.money.follow", "every_seconds": 1},
     "Watch overdue payments": {"task": "tasks.money.sweep_overdue", "every_seconds": 10},
+    "Close dead task runs": {"task": "tasks.housekeeping.close_dead_runs", "every_seconds": 60},
     "Check the ledger": {"task": "tasks.housekeeping.check_ledger", "crontab": crontab(minute="30", hour="2")},
     "Clean up old task runs": {"task": "tasks.housekeeping.clean_up", "crontab": crontab(minute="15", hour="3")},
 }

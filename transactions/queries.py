@@ -1,0 +1,113 @@
+"""What pages and API list of transactions. A user sees those of their own accounts; staff look in the admin."""
+
+import datetime as dt
+
+from django.db.models import QuerySet
+from django.db.models.expressions import RawSQL
+
+from accounts.paging import PAGE_SIZE, Page, page_of, read_cursor
+from accounts.queries import account_of
+from transactions.detail import Detail, describe
+from transactions.exceptions import TransactionNotFoundError
+from transactions.models import Block, Transaction
+from transactions.states import Status
+
+_BIGINT_MAX = 2**63 - 1
+_LIST = "transaction"
+
+# Newest first over all accounts of a user: each account's index gives its newest few, and those are merged. A plain
+# `account IN (…) ORDER BY id` would walk everybody's newest transactions, or sort all of the user's.
+_NEWEST_IDS = """
+SELECT newest.id FROM accounts_account AS account
+CROSS JOIN LATERAL (
+    SELECT id FROM transactions_transaction
+    WHERE user_account_id = account.id AND id < %s AND (%s::text IS NULL OR status = %s)
+    ORDER BY id DESC LIMIT %s
+) AS newest
+WHERE account.owner_id = %s AND account.kind = 'user' AND (%s::bigint IS NULL OR account.id = %s)
+ORDER BY newest.id DESC LIMIT %s
+"""
+
+
+def transactions_page(
+    *,
+    user_id: int,
+    account_id: int | None = None,
+    status: str | None = None,
+    cursor: str | None = None,
+    limit: int = PAGE_SIZE,
+) -> Page[Transaction]:
+    """Return a page of a user's transactions with their accounts, newest first.
+
+    :raises AccountNotFoundError: when `account_id` is given and the user has no such account.
+    :raises BadCursorError: when the cursor is not one of this list.
+    """
+    if account_id is not None:
+        account_of(user_id, account_id)
+    before = _BIGINT_MAX if cursor is None else read_cursor(cursor, of=_LIST)
+    newest = RawSQL(_NEWEST_IDS, (before, status, status, limit + 1, user_id, account_id, account_id, limit + 1))
+    rows = _with_accounts().filter(pk__in=newest).order_by("-pk")
+    return page_of(list(rows), of=_LIST, limit=limit)
+
+
+def details_page(
+    *,
+    user_id: int,
+    account_id: int | None = None,
+    status: str | None = None,
+    cursor: str | None = None,
+    limit: int = PAGE_SIZE,
+) -> Page[Detail]:
+    """Return the same page as details, with confirmations counted to the newest block recorded.
+
+    :raises AccountNotFoundError: when `account_id` is given and the user has no such account.
+    :raises BadCursorError: when the cursor is not one of this list.
+    """
+    page = transactions_page(user_id=user_id, account_id=account_id, status=status, cursor=cursor, limit=limit)
+    head = Block.objects.order_by("-number").values_list("number", flat=True).first()
+    return page.map(lambda row: describe(row, user_id, head))
+
+
+def transaction_of(user_id: int, transaction_id: int) -> Transaction:
+    """Return a transaction of one of the user's own accounts, with the account.
+
+    :raises TransactionNotFoundError: when there is none, or it is another's: nobody learns which.
+    """
+    row = None
+    if 0 < transaction_id <= _BIGINT_MAX:
+        row = _with_accounts().filter(pk=transaction_id, user_account__owner_id=user_id).first()
+    if row is None:
+        raise TransactionNotFoundError
+    return row
+
+
+def payment_of_key(*, user_id: int, account_id: int, idempotency_key: str) -> int | None:
+    """Return the id of the payment that a key of the user's account was used for, if it was."""
+    return (
+        Transaction.objects.filter(
+            user_account_id=account_id, user_account__owner_id=user_id, idempotency_key=idempotency_key
+        )
+        .values_list("pk", flat=True)
+        .first()
+    )
+
+
+def same_payment_since(
+    *, account_id: int, to_public_address: str, amount_in_wei: int, since: dt.datetime
+) -> Transaction | None:
+    """Return the newest payment of the same amount to the same address that hasn't failed, if there is one."""
+    return (
+        Transaction.objects.filter(
+            user_account_id=account_id,
+            to_public_address=to_public_address,
+            transaction_amount_in_wei=amount_in_wei,
+            accepted_at__gte=since,
+        )
+        .exclude(status=Status.FAILED)
+        .order_by("-pk")
+        .first()
+    )
+
+
+def _with_accounts() -> QuerySet[Transaction]:
+    return Transaction.objects.select_related("user_account")

@@ -1,0 +1,162 @@
+"""Is this process alive, and can it do its work? For load balancers, supervisors and people.
+
+`/healthz` says that the process answers. `/readyz` asks database, cache, broker and chain, all at once and none for
+longer than `LIMIT_SECONDS`:
+
+- 200 `ready`: all four answer.
+- 200 `degraded`: the database answers, something else doesn't. Payments are accepted all the same and paid once it is
+  back, so a load balancer that took the site away for this would only make it worse.
+- 503 `down`: the database doesn't answer, and nothing can be accepted.
+
+`/readyz?strict=1` is for monitors: it answers 503 to `degraded` too. No answer tells addresses, names or versions.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from django.core.cache import caches
+from django.db import connections
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.http import require_safe
+from django_redis import get_redis_connection
+
+from transactions.chain import get_chain
+from txnsite.celery import app as celery_app
+
+LIMIT_SECONDS = 2.0
+REMEMBERED_SECONDS = 1.0
+
+
+class _WrongChainError(Exception):
+    """The node follows another chain than the settings say."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What one part answered: `up`, or what kept it from answering; and how long that took."""
+
+    state: str
+    latency_in_ms: float
+
+    @property
+    def is_up(self) -> bool:
+        return self.state == "up"
+
+
+class Probe:
+    """Ask one part whether it works, one question at a time: a stuck one isn't asked again until it lets go."""
+
+    def __init__(self, name: str, ask: Callable[[], object]) -> None:
+        self.name = name
+        self._ask = ask
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"readyz-{name}")
+        self._running: Future[State] | None = None
+
+    def start(self) -> Future[State]:
+        """Ask, or return the question that is still open."""
+        if self._running is None or self._running.done():
+            self._running = self._executor.submit(self._time)
+        return self._running
+
+    def _time(self) -> State:
+        started = time.perf_counter()
+        try:
+            self._ask()
+            state = "up"
+        except _WrongChainError:
+            state = "wrong chain"
+        # Whatever is wrong with a part, the answer is that it is down.
+        except Exception as error:  # noqa: BLE001
+            state = "timeout" if isinstance(error, TimeoutError) else "down"
+        return State(state, round((time.perf_counter() - started) * 1000, 1))
+
+
+def _ask_database() -> None:
+    """Open a connection of our own: the pooled ones may be open to a server that takes no new ones."""
+    parameters = connections["default"].get_connection_params()
+    parameters.pop("cursor_factory", None)
+    parameters.pop("context", None)
+    with psycopg.connect(**parameters | {"connect_timeout": int(LIMIT_SECONDS)}) as session:
+        session.execute("SELECT 1")
+
+
+def _ask_cache() -> None:
+    get_redis_connection("default").get(f"{caches['default'].key_prefix}:readyz")
+
+
+def _ask_broker() -> None:
+    with celery_app.connection_for_write() as broker:
+        broker.connect()
+
+
+def _ask_chain() -> None:
+    if get_chain().chain_id() != settings.CHAIN_ID:
+        raise _WrongChainError
+
+
+class Readiness:
+    """The newest answers of all parts, asked anew at most once a second however many want to know."""
+
+    def __init__(self, probes: list[Probe]) -> None:
+        self._probes = probes
+        self._lock = threading.Lock()
+        self._known: dict[str, State] = {}
+        self._known_until = 0.0
+
+    def states(self) -> dict[str, State]:
+        """Return the state of each part, by name."""
+        with self._lock:
+            if time.monotonic() >= self._known_until:
+                self._known = self._ask_all()
+                self._known_until = time.monotonic() + REMEMBERED_SECONDS
+            return self._known
+
+    def forget(self) -> None:
+        """Ask anew next time."""
+        with self._lock:
+            self._known_until = 0.0
+
+    def _ask_all(self) -> dict[str, State]:
+        open_questions = {probe.name: probe.start() for probe in self._probes}
+        wait_for(open_questions.values(), timeout=LIMIT_SECONDS)
+        too_late = State("timeout", LIMIT_SECONDS * 1000)
+        return {name: future.result() if future.done() else too_late for name, future in open_questions.items()}
+
+
+readiness = Readiness(
+    [
+        Probe("database", _ask_database),
+        Probe("cache", _ask_cache),
+        Probe("broker", _ask_broker),
+        Probe("chain", _ask_chain),
+    ]
+)
+
+
+@require_safe
+def healthz(request: HttpRequest) -> JsonResponse:
+    """Answer: this process is alive."""
+    return JsonResponse({"status": "alive"}, headers={"Cache-Control": "no-store"})
+
+
+@require_safe
+def readyz(request: HttpRequest) -> JsonResponse:
+    """Answer with the state of each part, 503 if the site can't do its work."""
+    states = readiness.states()
+    if all(state.is_up for state in states.values()):
+        status, code = "ready", 200
+    elif states["database"].is_up:
+        status, code = "degraded", 503 if request.GET.get("strict") == "1" else 200
+    else:
+        status, code = "down", 503
+    checks: dict[str, Any] = {
+        name: {"state": state.state, "latency_in_ms": state.latency_in_ms} for name, state in states.items()
+    }
+    return JsonResponse({"status": status, "checks": checks}, status=code, headers={"Cache-Control": "no-store"})
