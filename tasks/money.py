@@ -40,7 +40,7 @@ def follow(**_kwargs: object) -> None:
 def sweep_overdue(**_kwargs: object) -> None:
     """Start a look at each payment whose next step is overdue."""
     for transaction_id in claim_overdue(timezone.now()):
-        reconcile_transaction.apply_async([transaction_id], expires=90)
+        reconcile_transaction.apply_async((transaction_id,), expires=90)
 
 
 @shared_task(autoretry_for=(ChainError,), retry_backoff=2, retry_backoff_max=30, max_retries=3)

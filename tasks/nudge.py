@@ -9,8 +9,8 @@ import time
 
 from kombu.exceptions import OperationalError
 
-from tasks.money import NUDGED_KEY, broadcast
 from accounts.cache import cache_commands
+from tasks.money import NUDGED_KEY, broadcast
 
 logger = logging.getLogger(__name__)
 

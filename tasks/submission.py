@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from django.conf import settings
 from django.utils import timezone
 
-from tasks.nudge import nudge_broadcast
 from accounts.cache import cache_commands
+from tasks.nudge import nudge_broadcast
 from transactions.exceptions import AccountLockedError
 from transactions.services.accept import Acceptance, accept_transaction
 

@@ -66,8 +66,9 @@ def _describe(detail: Detail) -> str:
         case "BROADCAST":
             return f"BROADCAST  {detail['transaction_hash']}"
         case "MINED":
-            confirmations = min(detail["confirmations"], detail["confirmations_required"])
-            return f"MINED      block {detail['block_number']}: {confirmations} of {detail['confirmations_required']} confirmations"
+            required = detail["confirmations_required"]
+            confirmations = min(detail["confirmations"], required)
+            return f"MINED      block {detail['block_number']}: {confirmations} of {required} confirmations"
         case _:
             fee = format_ether(int(detail["transaction_fee_blockchain_in_wei"] or 0))
             return f"{detail['status']} network fee {fee} ETH {detail['failure_reason']}".rstrip()

@@ -1,0 +1,65 @@
+"""What staff start by a button: a run to watch, an audit event, and a message to the workers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from celery import Task
+from django.db import transaction as db_transaction
+from kombu.exceptions import OperationalError
+
+from accounts.models import User
+from accounts.services.audit import record_audit, record_audit_of_each
+from tasks.books import CHECK_LEDGER
+from tasks.exceptions import BrokerUnavailableError, NothingChosenError
+from tasks.housekeeping import check_ledger, reconcile_selected
+from tasks.models import TaskRun
+from tasks.progress import QUEUE_EXPIRY_SECONDS, create_run, fail_run
+from transactions.models import Transaction
+
+RECONCILED_AT_ONCE_MAX = 1_000
+
+
+def start_ledger_check(*, actor: User) -> TaskRun:
+    """Have the books checked now; return the run to watch: the one under way if there is one.
+
+    :raises BrokerUnavailableError: when no worker can be told.
+    """
+    under_way = TaskRun.objects.filter(name=CHECK_LEDGER, finished_at__isnull=True).first()
+    if under_way is not None:
+        return under_way
+    with db_transaction.atomic():
+        run = create_run(name=CHECK_LEDGER, owner=actor)
+        record_audit(actor=actor, action="ledger.check_started", target=run)
+    _enqueue(run, check_ledger, (str(run.pk),))
+    return run
+
+
+def start_reconciliation(*, actor: User, transaction_ids: Sequence[int]) -> TaskRun:
+    """Have payments reconciled now; return the run to watch.
+
+    :raises NothingChosenError: when there are none of these, or more than 1,000.
+    :raises BrokerUnavailableError: when no worker can be told.
+    """
+    if len(transaction_ids) > RECONCILED_AT_ONCE_MAX:
+        raise NothingChosenError(f"At most {RECONCILED_AT_ONCE_MAX:,} payments can be reconciled at once.")
+    rows = list(Transaction.objects.filter(pk__in=transaction_ids).order_by("pk").only("pk"))
+    if not rows:
+        raise NothingChosenError("Choose at least one payment.")
+    name = f"Reconcile payment #{rows[0].pk}" if len(rows) == 1 else f"Reconcile {len(rows):,} payments"
+    with db_transaction.atomic():
+        run = create_run(name=name, owner=actor, total=len(rows))
+        record_audit_of_each(
+            actor=actor, action="transaction.reconcile_started", targets=rows, details={"task_run": str(run.pk)}
+        )
+    _enqueue(run, reconcile_selected, (str(run.pk), [row.pk for row in rows]))
+    return run
+
+
+def _enqueue(run: TaskRun, task: "Task[Any, Any]", arguments: tuple[Any, ...]) -> None:
+    """Tell the workers, after the run is committed; a run that nobody was told of says so."""
+    try:
+        task.apply_async(arguments, expires=QUEUE_EXPIRY_SECONDS)
+    except OperationalError as error:
+        unavailable = BrokerUnavailableError()
+        fail_run(run.pk, error=str(unavailable))
+        raise unavailable from error

@@ -1,0 +1,272 @@
+"""Wallets, transactions and their attempts: read-only but for what staff have done about them, by services."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+
+from accounts.admin import cells
+from accounts.admin.base import ReadOnlyAdmin, as_number, staff_user
+from accounts.models import Account, AuditEvent, Entry, Hold, User
+from tasks.exceptions import TasksError
+from tasks.staff import RECONCILED_AT_ONCE_MAX, start_reconciliation
+from transactions.addresses import parse_address
+from transactions.exceptions import BadAddressError
+from transactions.models import Attempt, Transaction, Wallet
+from transactions.states import Stage, Status
+
+HASH_LENGTH = 66
+ADDRESS_LENGTH = 42
+
+
+class AttemptInline(admin.StackedInline[Attempt, Transaction]):
+    """Every transaction signed for this payment, with its bytes as they were sent."""
+
+    model = Attempt
+    fields = (
+        "hash_in_full",
+        "nonce",
+        "fees",
+        "gas_limit",
+        "signed_at",
+        "sent_at",
+        "sends",
+        "last_error",
+        "raw_bytes",
+    )
+    readonly_fields = fields
+    can_delete = False
+    extra = 0
+    ordering = ("id",)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description="hash")
+    def hash_in_full(self, attempt: Attempt) -> Any:
+        return cells.hexadecimal(attempt.hash)
+
+    @admin.display(description="fees per gas")
+    def fees(self, attempt: Attempt) -> str:
+        return (
+            f"at most {attempt.max_fee_per_gas_in_wei:,} wei, "
+            f"of it to the validator at most {attempt.max_priority_fee_per_gas_in_wei:,} wei"
+        )
+
+    @admin.display(description="raw transaction")
+    def raw_bytes(self, attempt: Attempt) -> Any:
+        return cells.hexadecimal("0x" + bytes(attempt.raw_transaction).hex())
+
+
+@admin.register(Transaction)
+class TransactionAdmin(ReadOnlyAdmin):
+    list_display = (
+        "number", "stage", "status_pill", "amount", "account_link", "recipient", "short_hash", "accepted", "attention",
+    )  # fmt: skip
+    list_display_links = ("number",)
+    list_filter = ("status", "stage", "needs_attention", "failure_reason", "wait_reason", "accepted_at")
+    list_select_related = ("user_account__owner",)
+    search_fields = ("transaction_hash",)
+    search_help_text = "Payment or account number, owner's user name, address, or the hash of any attempt."
+    ordering = ("-id",)
+    actions = ("reconcile",)
+    inlines = (AttemptInline,)
+    fieldsets = (
+        (None, {"fields": ("status_pill", "stage", "attention", "failure", "wait_reason", "pages")}),
+        ("Payment", {"fields": ("account_link", "owner_link", "recipient_in_full", "amount", "fee_total", "fee_real")}),
+        ("On the chain", {"fields": ("sender", "hash_in_full", "wallet_link", "nonce", "block_number", "block_hash")}),
+        ("Times", {"fields": ("accepted_at", "signed_at", "broadcast_at", "mined_at", "settled_at")}),
+        ("Watchdog", {"fields": ("next_check_at", "checks_done", "idempotency_key")}),
+    )
+
+    def find(self, term: str) -> Q:
+        """Find by what the term looks like, so that each search is served by an index."""
+        number = as_number(term)
+        if number is not None:
+            return Q(pk=number) | Q(user_account_id=number)
+        if term.lower().startswith("0x") and len(term) == HASH_LENGTH:
+            of_attempts = Attempt.objects.filter(hash=term.lower()).values("transaction_id")
+            return Q(transaction_hash=term.lower()) | Q(pk__in=of_attempts)
+        if term.lower().startswith("0x") and len(term) == ADDRESS_LENGTH:
+            try:
+                # Without its checksum: whoever searches may have it in any case.
+                address = parse_address(term.lower()).address
+            except BadAddressError:
+                return Q(pk__in=())
+            return Q(to_public_address=address) | Q(wallet__in=Wallet.objects.filter(address=address))
+        owned = Account.objects.filter(owner__in=User.objects.filter(username__icontains=term))
+        return Q(user_account__in=owned)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Transaction]:
+        return super().get_queryset(request).select_related("wallet")
+
+    def has_reconcile_permission(self, request: HttpRequest) -> bool:
+        return staff_user(request).has_perm("transactions.reconcile_transaction")
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.reconcile_page)
+        reconcile = path("<int:transaction_id>/reconcile/", view, name="transactions_transaction_reconcile")
+        return [reconcile, *super().get_urls()]
+
+    @admin.action(description="Reconcile now", permissions=["reconcile"])
+    def reconcile(self, request: HttpRequest, queryset: QuerySet[Transaction]) -> HttpResponse | None:
+        ids = list(queryset.order_by("pk").values_list("pk", flat=True)[: RECONCILED_AT_ONCE_MAX + 1])
+        return self._reconcile(request, ids)
+
+    def reconcile_page(self, request: HttpRequest, transaction_id: int) -> HttpResponse:
+        """Have one payment reconciled: the button on its page."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not self.has_reconcile_permission(request):
+            raise PermissionDenied
+        page = HttpResponseRedirect(reverse("admin:transactions_transaction_change", args=[transaction_id]))
+        return self._reconcile(request, [transaction_id]) or page
+
+    def _reconcile(self, request: HttpRequest, ids: list[int]) -> HttpResponse | None:
+        try:
+            run = start_reconciliation(actor=staff_user(request), transaction_ids=ids)
+        except TasksError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return None
+        return HttpResponseRedirect(reverse("task-detail", args=[run.pk]))
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        allowed = {"may_reconcile": self.has_reconcile_permission(request)}
+        return super().changeform_view(request, object_id, form_url, {**allowed, **(extra_context or {})})
+
+    @admin.display(description="#", ordering="id")
+    def number(self, row: Transaction) -> int:
+        return row.pk
+
+    @admin.display(description="status", ordering="status")
+    def status_pill(self, row: Transaction) -> Any:
+        tone = {Status.SUCCESSFUL: "good", Status.FAILED: "bad"}.get(Status(row.status), "plain")
+        return cells.pill(row.get_status_display(), tone)
+
+    @admin.display(description="amount", ordering="transaction_amount_in_wei")
+    def amount(self, row: Transaction) -> Any:
+        return cells.amount(row.transaction_amount_in_wei)
+
+    @admin.display(description="fee, total")
+    def fee_total(self, row: Transaction) -> Any:
+        return cells.amount(row.transaction_fee_total_in_wei)
+
+    @admin.display(description="fee, of it the network's")
+    def fee_real(self, row: Transaction) -> Any:
+        return cells.amount(row.transaction_fee_blockchain_in_wei)
+
+    @admin.display(description="account")
+    def account_link(self, row: Transaction) -> Any:
+        return cells.link_to(Account, row.user_account_id, row.user_account)
+
+    @admin.display(description="owner")
+    def owner_link(self, row: Transaction) -> Any:
+        return cells.link_to(User, row.user_account.owner_id, row.user_account.owner)
+
+    @admin.display(description="to")
+    def recipient(self, row: Transaction) -> Any:
+        return cells.short_hexadecimal(row.to_public_address)
+
+    @admin.display(description="to")
+    def recipient_in_full(self, row: Transaction) -> Any:
+        return cells.hexadecimal(row.to_public_address)
+
+    @admin.display(description="from")
+    def sender(self, row: Transaction) -> Any:
+        return cells.hexadecimal(row.from_public_address)
+
+    @admin.display(description="hash")
+    def short_hash(self, row: Transaction) -> Any:
+        return cells.short_hexadecimal(row.transaction_hash)
+
+    @admin.display(description="hash")
+    def hash_in_full(self, row: Transaction) -> Any:
+        return cells.hexadecimal(row.transaction_hash)
+
+    @admin.display(description="wallet")
+    def wallet_link(self, row: Transaction) -> Any:
+        return cells.link_to(Wallet, row.wallet_id, row.wallet)
+
+    @admin.display(description="age", ordering="id")
+    def accepted(self, row: Transaction) -> Any:
+        return cells.age(row.accepted_at)
+
+    @admin.display(description="attention", ordering="needs_attention")
+    def attention(self, row: Transaction) -> Any:
+        return cells.pill("needs attention", "bad") if row.needs_attention else ""
+
+    @admin.display(description="failure")
+    def failure(self, row: Transaction) -> str:
+        return ": ".join(part for part in (row.get_failure_reason_display(), row.failure_detail) if part)
+
+    @admin.display(description="see also")
+    def pages(self, row: Transaction) -> Any:
+        return cells.links(
+            ("Account's entries", cells.list_url(Entry, account__id__exact=row.user_account_id)),
+            ("Hold", cells.list_url(Hold, q=f"%23{row.pk}")),
+            ("Audit trail", cells.list_url(AuditEvent, target_type="transactions.transaction", target_id=row.pk)),
+        )
+
+
+@admin.register(Wallet)
+class WalletAdmin(ReadOnlyAdmin):
+    list_display = ("address", "balance", "next_nonce", "in_flight", "paused_at", "created_at")
+    list_select_related = ("account",)
+    search_fields = ("address",)
+    search_help_text = "An address."
+    ordering = ("id",)
+    fields = (
+        "address",
+        "account_link",
+        "balance",
+        "next_nonce",
+        "in_flight",
+        "paused_at",
+        "paused_reason",
+        "created_at",
+    )
+    readonly_fields = fields
+
+    def find(self, term: str) -> Q:
+        return Q(address__iexact=term)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Wallet]:
+        in_flight = (
+            Transaction.objects.filter(wallet=OuterRef("pk"), stage__in=[Stage.SIGNED, Stage.BROADCAST])
+            .order_by()
+            .values("wallet")
+            .annotate(rows=Count("pk"))
+            .values("rows")
+        )
+        rows: QuerySet[Wallet] = super().get_queryset(request)
+        return rows.annotate(in_flight_count=Coalesce(Subquery(in_flight), 0))
+
+    @admin.display(description="ledger account")
+    def account_link(self, wallet: Wallet) -> Any:
+        return cells.link_to(Account, wallet.account_id, wallet.account)
+
+    @admin.display(description="balance by the ledger")
+    def balance(self, wallet: Wallet) -> Any:
+        # An asset stands below zero in the ledger: what the desk has, not what it owes.
+        return cells.amount(-wallet.account.current_balance_in_wei)
+
+    @admin.display(description="in flight")
+    def in_flight(self, wallet: Any) -> int:
+        count: int = wallet.in_flight_count
+        return count
