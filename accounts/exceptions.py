@@ -62,3 +62,33 @@ class TokenNotFoundError(AccountsError):
     """There is no such token."""
 
     code = "token_not_found"
+
+
+class BadCursorError(AccountsError):
+    """This cursor is not one that was handed out for this list."""
+
+    code = "bad_cursor"
+
+
+class AccountAlreadyFrozenError(AccountsError):
+    """This account is frozen already."""
+
+    code = "account_already_frozen"
+
+
+class AccountNotFrozenError(AccountsError):
+    """This account is not frozen."""
+
+    code = "account_not_frozen"
+
+
+class BadAccountNameError(AccountsError):
+    """An account needs a name of 1 to 100 characters."""
+
+    code = "bad_account_name"
+
+
+class BadTokenNameError(AccountsError):
+    """Give the token a name of 1 to 100 characters."""
+
+    code = "bad_token_name"

@@ -47,3 +47,9 @@ def _lock_id(name: str, key: int) -> int:
     """Return a signed 64-bit number for the pair, spread so that no two names of ours meet."""
     digest = hashlib.sha256(f"txnsite:{name}:{key}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def lock_until_commit(name: str, key: int = 0) -> None:
+    """Wait for the lock `name` (of row `key`, say) and hold it until the database transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_lock_id(name, key)])

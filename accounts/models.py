@@ -67,9 +67,7 @@ class Account(models.Model):
                 condition=Q(frozen_at__isnull=True, frozen_reason="")
                 | (Q(frozen_at__isnull=False) & ~Q(frozen_reason="")),
             ),
-            models.CheckConstraint(
-                name="accounts_account_kind_known", condition=Q(kind__in=list(AccountKind.values))
-            ),
+            models.CheckConstraint(name="accounts_account_kind_known", condition=Q(kind__in=list(AccountKind.values))),
             models.UniqueConstraint(
                 name="accounts_account_one_for_each_system_kind",
                 fields=["kind"],
@@ -113,9 +111,7 @@ class Journal(models.Model):
         ordering = ["-id"]
         constraints = [
             models.UniqueConstraint(name="accounts_journal_posted_once", fields=["kind", "source"]),
-            models.CheckConstraint(
-                name="accounts_journal_kind_known", condition=Q(kind__in=list(JournalKind.values))
-            ),
+            models.CheckConstraint(name="accounts_journal_kind_known", condition=Q(kind__in=list(JournalKind.values))),
         ]
 
     def __str__(self) -> str:

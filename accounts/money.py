@@ -1,10 +1,11 @@
 """Wei: exact integers from 0 to 2^256-1, in Python and in the database; ether only where people read or type it."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.utils.functional import cached_property
 
 from accounts.exceptions import BadAmountError
 
@@ -15,11 +16,19 @@ WEI_DIGITS = 78
 DECIMALS_BY_UNIT = {"wei": 0, "gwei": 9, "ether": 18}
 
 
-class WeiField(models.DecimalField[Any, int]):
+_ST = TypeVar("_ST")
+_GT = TypeVar("_GT")
+
+
+class WeiField(models.DecimalField[_ST, _GT]):
     """A whole number of wei, `NUMERIC(78, 0)` in the database and `int` in Python.
 
     Never `Decimal`: its default context rounds at 28 digits. Signed, since entries are; ranges are constraints.
     """
+
+    # What django-stubs takes for the two types of a field, without and with `null=True`.
+    _pyi_private_set_type: int
+    _pyi_private_get_type: int  # type: ignore[assignment]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs["max_digits"] = WEI_DIGITS
@@ -31,13 +40,18 @@ class WeiField(models.DecimalField[Any, int]):
         del kwargs["max_digits"], kwargs["decimal_places"]
         return name, path, list(args), kwargs
 
+    @cached_property
+    def validators(self) -> list[Any]:
+        """Leave out DecimalField's own, which asks for a Decimal: `to_python` has made sure of an int by then."""
+        return list(super(models.DecimalField, self).validators)
+
     def from_db_value(self, value: Decimal | None, *_: object) -> int | None:
         return None if value is None else int(value)
 
     def to_python(self, value: Any) -> int | None:
         if value is None or (isinstance(value, int) and not isinstance(value, bool)):
             return value
-        if isinstance(value, Decimal) and value == value.to_integral_value():
+        if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
             return int(value)
         if isinstance(value, str) and value.removeprefix("-").isascii() and value.removeprefix("-").isdigit():
             return int(value)
@@ -69,7 +83,7 @@ def parse_amount(text: str, unit: str) -> int:
         raise BadAmountError(f"An amount in {unit} has at most {decimals} decimals; smaller parts don't exist.")
     if len(whole) > WEI_DIGITS:
         raise BadAmountError("This is more than the largest amount there is (2^256-1 wei).")
-    amount = int(whole or "0") * 10**decimals + int(fraction.rstrip("0").ljust(decimals, "0") or "0")
+    amount: int = int(whole or "0") * 10**decimals + int(fraction.rstrip("0").ljust(decimals, "0") or "0")
     if amount == 0:
         raise BadAmountError("The amount must be more than zero.")
     if amount > WEI_MAX:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from eth_utils import to_checksum_address
+from eth_utils.address import to_checksum_address
 
 from transactions.exceptions import BadAddressError
 

@@ -15,7 +15,7 @@ read from the database.
 import datetime as dt
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict, cast
 
 from django.conf import settings
@@ -62,9 +62,13 @@ class Detail(TypedDict):
     settled_at: str | None
 
 
-def read_detail(transaction_id: int) -> Detail | None:
-    """Return one transaction, or nothing if there is none."""
-    cached = cache_commands().read([_key(transaction_id), HEAD_KEY])
+def read_detail(transaction_id: int, cached: Mapping[str, Any] | None = None) -> Detail | None:
+    """Return one transaction, or nothing if there is none.
+
+    :param cached: what the cache holds under `detail_keys`, if that was read along with something else.
+    """
+    if cached is None:
+        cached = cache_commands().read(detail_keys(transaction_id))
     entry = cached.get(_key(transaction_id))
     if entry is None:
         return _read_and_remember(transaction_id)
@@ -73,6 +77,11 @@ def read_detail(transaction_id: int) -> Detail | None:
     if "id" not in entry:  # a lease or a barrier
         return _from_database(transaction_id)
     return _with_confirmations(cast(Detail, entry), cached.get(HEAD_KEY))
+
+
+def detail_keys(transaction_id: int) -> list[str]:
+    """Return the cache's keys that `read_detail` reads."""
+    return [_key(transaction_id), HEAD_KEY]
 
 
 def wait_for_hash(transaction_id: int, timeout_seconds: float) -> Detail | None:
@@ -86,7 +95,7 @@ def wait_for_hash(transaction_id: int, timeout_seconds: float) -> Detail | None:
 
 
 def announce_change(transaction_ids: Iterable[int]) -> None:
-    """Keep the cache true while these transactions change; call it inside the database transaction that changes them."""
+    """Keep the cache true while these transactions change; call it in the database transaction that changes them."""
     keys = [_key(transaction_id) for transaction_id in transaction_ids]
     if not keys:
         return

@@ -75,7 +75,9 @@ class Transaction(models.Model):
             models.Index(name="transactions_by_account", fields=["user_account", "id"]),
             models.Index(name="transactions_accepted", fields=["id"], condition=Q(stage="ACCEPTED")),
             models.Index(
-                name="transactions_in_flight", fields=["wallet", "nonce"], condition=Q(stage__in=["SIGNED", "BROADCAST"])
+                name="transactions_in_flight",
+                fields=["wallet", "nonce"],
+                condition=Q(stage__in=["SIGNED", "BROADCAST"]),
             ),
             models.Index(name="transactions_mined", fields=["block_number"], condition=Q(stage="MINED")),
             models.Index(name="transactions_next_check", fields=["next_check_at"], condition=Q(status="PENDING")),

@@ -45,12 +45,13 @@ class WaitReason(models.TextChoices):
     WALLET_FUNDS = "wallet_funds", "the hot wallet needs funds"
     WALLET = "wallet", "no hot wallet is ready to send"
     KEY = "key", "the hot wallet's key can't be read"
+    RECIPIENT = "recipient", "the node can't say what gas this recipient needs"
 
 
 MOVES: dict[Stage, dict[Stage, str]] = {
     Stage.ACCEPTED: {
         Stage.SIGNED: "nonce assigned, raw bytes saved",
-        Stage.SETTLED: "rejected: the network refuses it, hold released",
+        Stage.SETTLED: "rejected by the network, hold released",
     },
     Stage.SIGNED: {
         Stage.BROADCAST: "a node has it",
@@ -60,8 +61,8 @@ MOVES: dict[Stage, dict[Stage, str]] = {
         Stage.MINED: "receipt found",
     },
     Stage.MINED: {
-        Stage.SETTLED: "deep enough and canonical: ledger posted",
-        Stage.BROADCAST: "its block left the chain: same bytes sent again",
+        Stage.SETTLED: "deep enough and canonical, ledger posted",
+        Stage.BROADCAST: "its block left the chain, same bytes sent again",
     },
     Stage.SETTLED: {},
 }

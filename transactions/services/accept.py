@@ -74,9 +74,10 @@ def accept_transaction(
         next_check_at=first_check_at(now),
     )
     with db_transaction.atomic():
-        row.pk = _insert(row, user_id)
-        if row.pk is None:
+        transaction_id = _insert(row, user_id)
+        if transaction_id is None:
             return _replay(row, user_id)
+        row.pk = transaction_id
         place_hold(
             account_id=user_account_id, amount_in_wei=amount_in_wei + fee, kind=HOLD_KIND, source=str(row.pk), now=now
         )

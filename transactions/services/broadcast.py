@@ -31,6 +31,10 @@ from txnsite.faults import fault_point
 
 logger = logging.getLogger(__name__)
 
+PLAIN_GAS = 21_000
+"""The gas of a transfer to an address without code (Ethereum yellow paper, appendix G)."""
+
+
 @dataclass(slots=True)
 class _Plan:
     """What to do with a batch of accepted payments."""
@@ -118,8 +122,9 @@ def _broadcast_batch(wallet: Wallet, batch: list[Transaction], chain: Chain, sig
         sent = send_attempts(attempts, chain)
         if sent < len(attempts):
             return None
-    concerns_all = {WaitReason.NETWORK_FEE, WaitReason.WALLET_FUNDS} & set(plan.wait.values())
-    return None if concerns_all else sent
+    # A fee that is too low for a plain transfer is too low for all; any other wait must not hold up the rest.
+    too_dear = price_transfer(terms.quote, gas_limit=PLAIN_GAS, fee_paid_in_wei=settings.PAYMENT_FEE_IN_WEI) is None
+    return None if too_dear else sent
 
 
 def _plan_batch(wallet: Wallet, batch: list[Transaction], terms: BroadcastTerms) -> _Plan:
@@ -134,11 +139,9 @@ def _plan_batch(wallet: Wallet, batch: list[Transaction], terms: BroadcastTerms)
         if estimate.outcome != EstimateOutcome.OK or estimate.gas is None:
             # An unclear answer, which may just be our own wallet's lack of funds, is never a "no".
             short = row.total_in_wei > budget
-            plan.wait[row.pk] = WaitReason.WALLET_FUNDS if short else WaitReason.NODE
+            plan.wait[row.pk] = WaitReason.WALLET_FUNDS if short else WaitReason.RECIPIENT
             continue
-        price = price_transfer(
-            terms.quote, gas_limit=estimate.gas, fee_paid_in_wei=row.transaction_fee_total_in_wei
-        )
+        price = price_transfer(terms.quote, gas_limit=estimate.gas, fee_paid_in_wei=row.transaction_fee_total_in_wei)
         if price is None:
             plan.wait[row.pk] = WaitReason.NETWORK_FEE
             continue
@@ -203,7 +206,7 @@ def _save_attempts(
         )
         if not claimed or len(moved) != len(planned):
             raise _RacedError
-        attempts = Attempt.objects.bulk_create(
+        attempts = [
             Attempt(
                 wallet=wallet,
                 nonce=transfer.nonce,
@@ -216,10 +219,44 @@ def _save_attempts(
                 signed_at=now,
             )
             for (row, transfer), each in zip(planned, signed, strict=True)
-        )
+        ]
+        _insert_attempts(attempts)
         fault_point("broadcast.before_commit")
     fault_point("broadcast.saved")
     return attempts
+
+
+def _insert_attempts(attempts: list[Attempt]) -> None:
+    """Insert rows and give them their ids; arrays take a fifth of the time of as many parameters."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO transactions_attempt (
+                wallet_id, nonce, transaction_id, hash, raw_transaction, gas_limit, max_fee_per_gas_in_wei,
+                max_priority_fee_per_gas_in_wei, signed_at, sends, last_error)
+            SELECT wallet_id, nonce, transaction_id, hash, raw, gas_limit, max_fee, max_priority_fee, signed_at, 0, ''
+            FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::bytea[], %s::bigint[], %s::numeric[],
+                        %s::numeric[], %s::timestamptz[]) WITH ORDINALITY
+                AS data(wallet_id, nonce, transaction_id, hash, raw, gas_limit, max_fee, max_priority_fee, signed_at,
+                        position)
+            ORDER BY position
+            RETURNING id, hash
+            """,
+            [
+                [attempt.wallet_id for attempt in attempts],
+                [attempt.nonce for attempt in attempts],
+                [attempt.transaction_id for attempt in attempts],
+                [attempt.hash for attempt in attempts],
+                [bytes(attempt.raw_transaction) for attempt in attempts],
+                [attempt.gas_limit for attempt in attempts],
+                [str(attempt.max_fee_per_gas_in_wei) for attempt in attempts],
+                [str(attempt.max_priority_fee_per_gas_in_wei) for attempt in attempts],
+                [attempt.signed_at for attempt in attempts],
+            ],
+        )
+        ids = {tx_hash: attempt_id for attempt_id, tx_hash in cursor.fetchall()}
+    for attempt in attempts:
+        attempt.pk = ids[attempt.hash]
 
 
 def _reject(errors: dict[int, str]) -> None:
@@ -240,6 +277,7 @@ def _reject(errors: dict[int, str]) -> None:
                 "wait_reason": WaitReason.NOTHING.value,
                 "settled_at": now,
                 "next_check_at": None,
+                "needs_attention": False,
             },
         )
         post(now=now, release_holds=[str(row_id) for row_id in moved])

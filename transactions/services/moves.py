@@ -11,15 +11,15 @@ from transactions.detail import announce_change
 from transactions.states import Stage, require_move
 
 _COLUMN_TYPES = {
-    "failure_detail": "text",
-    "transaction_hash": "text",
-    "nonce": "bigint",
-    "block_number": "bigint",
-    "block_hash": "text",
-    "succeeded_on_chain": "boolean",
-    "transaction_fee_blockchain_in_wei": "numeric",
-    "status": "text",
-    "failure_reason": "text",
+    "failure_detail": sql.SQL("text"),
+    "transaction_hash": sql.SQL("text"),
+    "nonce": sql.SQL("bigint"),
+    "block_number": sql.SQL("bigint"),
+    "block_hash": sql.SQL("text"),
+    "succeeded_on_chain": sql.SQL("boolean"),
+    "transaction_fee_blockchain_in_wei": sql.SQL("numeric"),
+    "status": sql.SQL("text"),
+    "failure_reason": sql.SQL("text"),
 }
 
 
@@ -54,18 +54,24 @@ def move_transactions(
         announce_change(locked)
         cursor.execute(
             _update_statement(list(columns), list(constants or {})),
-            [new.value, *(constants or {}).values(), list(ids), *(_as_array(values) for values in columns.values()), locked],
+            [
+                new.value,
+                *(constants or {}).values(),
+                list(ids),
+                *(_as_array(values) for values in columns.values()),
+                locked,
+            ],
         )
     return locked
 
 
 def _update_statement(columns: list[str], constants: list[str]) -> sql.Composed:
     """Return the UPDATE whose parameters are: stage, constants, ids, columns, ids to change."""
-    assignments = [sql.SQL("stage = %s")]
+    assignments: list[sql.Composable] = [sql.SQL("stage = %s")]
     assignments += [sql.SQL("{} = %s").format(sql.Identifier(name)) for name in constants]
     assignments += [sql.SQL("{0} = data.{0}").format(sql.Identifier(name)) for name in columns]
-    arrays = [sql.SQL("%s::bigint[]")]
-    arrays += [sql.SQL("%s::{}[]").format(sql.SQL(_COLUMN_TYPES[name])) for name in columns]  # type: ignore[arg-type]
+    arrays: list[sql.Composable] = [sql.SQL("%s::bigint[]")]
+    arrays += [sql.SQL("%s::{}[]").format(_COLUMN_TYPES[name]) for name in columns]
     return sql.SQL(
         "UPDATE transactions_transaction AS row SET {assignments} FROM unnest({arrays}) AS data({names}) "
         "WHERE row.id = data.id AND row.id = ANY(%s)"

@@ -46,7 +46,8 @@ def _get(transaction_id: int) -> Transaction:
 
 def _look_for(row: Transaction, chain: Chain, now: dt.datetime) -> None:
     """Record a receipt of any attempt; if there is none and the nonce is free, send the saved bytes again."""
-    assert row.wallet is not None and row.nonce is not None, "a CHECK guarantees both from SIGNED on"
+    assert row.wallet is not None, "a CHECK guarantees it from SIGNED on"
+    assert row.nonce is not None, "a CHECK guarantees it from SIGNED on"
     address = row.wallet.address
     # The count is read before the receipts: if it leaves the nonce free and a receipt turns up after all, good.
     count = chain.view([address], with_finalized=False).nonces[address]

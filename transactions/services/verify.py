@@ -5,13 +5,14 @@ from typing import Any
 from django.db.backends.utils import CursorWrapper
 
 from accounts.services.verify import (
+    LEDGER_TABLES,
     Difference,
     OnProgress,
     Report,
     check_ledger,
     fetch,
     id_ranges,
-    ledger_size,
+    ids_to_go,
     read_snapshot,
 )
 
@@ -71,7 +72,7 @@ WHERE {table}.kind = %(kind)s AND {table}.id BETWEEN %(first)s AND %(last)s
   )
 ORDER BY {table}.id
 """
-_OWNED = (("accounts_hold", "payment", "hold"), ("accounts_journal", "settlement", "journal"))
+_OWNED = (("accounts_hold", "payment", "hold"), ("accounts_journal", "settlement", "settlement"))
 
 
 def check_books(*, on_total: OnProgress = lambda _ids: None, on_progress: OnProgress = lambda _ids: None) -> Report:
@@ -88,17 +89,12 @@ def check_books(*, on_total: OnProgress = lambda _ids: None, on_progress: OnProg
     """
     report = Report()
     with read_snapshot() as cursor:
-        tables = ["transactions_transaction", *(table for table, _, _ in _OWNED)]
-        on_total(ledger_size(cursor) + sum(_width(cursor, table) for table in tables))
+        on_total(ids_to_go(cursor, *LEDGER_TABLES, "transactions_transaction", *(table for table, _, _ in _OWNED)))
         check_ledger(cursor, report, on_progress)
         _check_payments(cursor, report, on_progress)
         for table, kind, noun in _OWNED:
             _check_owners(cursor, report, on_progress, table, kind, noun)
     return report
-
-
-def _width(cursor: CursorWrapper, table: str) -> int:
-    return sum(last - first + 1 for first, last in id_ranges(cursor, table, ROWS_AT_ONCE))
 
 
 def _check_payments(cursor: CursorWrapper, report: Report, on_progress: OnProgress) -> None:
@@ -145,5 +141,7 @@ def _check_owners(
     for first, last in id_ranges(cursor, table, ROWS_AT_ONCE):
         for row in fetch(cursor, _ORPHANS.format(table=table), {"kind": kind, "first": first, "last": last}):
             subject = f"{noun} #{row['id']}"
-            report.add(Difference(f"a {kind} belongs to a payment", subject, f"payment #{row['source']}", "no such row"))
+            report.add(
+                Difference(f"a {noun} belongs to a payment", subject, f"payment #{row['source']}", "no such row")
+            )
         on_progress(last - first + 1)

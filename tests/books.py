@@ -1,0 +1,100 @@
+"""The auditor: what must hold of the books at any time, computed here anew and not by the desk's own checks."""
+
+from collections import defaultdict
+
+from accounts.models import Account, AccountKind, Entry, Hold, HoldStatus, Journal, JournalKind
+from tests.fakes.chain import FakeChain
+from transactions.models import Transaction, Wallet
+from transactions.states import FailureReason, Stage, Status
+
+HOLD_STATUS_BY_STATUS = {
+    Status.PENDING: HoldStatus.HELD,
+    Status.SUCCESSFUL: HoldStatus.SETTLED,
+    Status.FAILED: HoldStatus.RELEASED,
+}
+
+
+def assert_books_balance(chain: FakeChain | None = None) -> None:
+    """Check every balance, journal, hold and payment; with a chain, also that the wallets hold what the ledger says."""
+    _check_accounts()
+    _check_journals()
+    _check_payments()
+    if chain is not None:
+        _check_wallets(chain)
+
+
+def _check_accounts() -> None:
+    """Each balance is the sum of its entries, available is current less what is held, and all together are zero."""
+    running: defaultdict[int, int] = defaultdict(int)
+    for account_id, amount, balance_after in Entry.objects.order_by("id").values_list(
+        "account_id", "amount_in_wei", "balance_after_in_wei"
+    ):
+        running[account_id] += amount
+        assert balance_after == running[account_id], f"account {account_id}: balance after an entry"
+    held: defaultdict[int, int] = defaultdict(int)
+    for account_id, amount in Hold.objects.filter(status=HoldStatus.HELD).values_list("account_id", "amount_in_wei"):
+        held[account_id] += amount
+    for account in Account.objects.all():
+        assert account.current_balance_in_wei == running[account.pk], f"{account}: current balance"
+        assert account.available_balance_in_wei == running[account.pk] - held[account.pk], f"{account}: available"
+        if account.kind == AccountKind.USER:
+            assert 0 <= account.available_balance_in_wei <= account.current_balance_in_wei
+    assert sum(running.values()) == 0, "all accounts together"
+
+
+def _check_journals() -> None:
+    """Each journal has at least two entries, none of them zero, that sum to zero."""
+    amounts: defaultdict[int, list[int]] = defaultdict(list)
+    for journal_id, amount in Entry.objects.values_list("journal_id", "amount_in_wei"):
+        amounts[journal_id].append(amount)
+    assert set(amounts) == set(Journal.objects.values_list("pk", flat=True)), "journals without entries"
+    for journal_id, of_journal in amounts.items():
+        assert len(of_journal) >= 2, f"journal {journal_id}"
+        assert 0 not in of_journal, f"journal {journal_id}"
+        assert sum(of_journal) == 0, f"journal {journal_id}"
+
+
+def _check_payments() -> None:
+    """Each payment has its hold, in the state that its own demands, and the settlement that it must have or none."""
+    holds = {hold.source: hold for hold in Hold.objects.filter(kind="payment")}
+    settlements: defaultdict[str, dict[int, int]] = defaultdict(dict)
+    for source, account_id, amount in Entry.objects.filter(journal__kind=JournalKind.SETTLEMENT).values_list(
+        "journal__source", "account_id", "amount_in_wei"
+    ):
+        settlements[source][account_id] = amount
+    rows = list(Transaction.objects.select_related("wallet"))
+    assert set(holds) == {str(row.pk) for row in rows}, "holds and payments"
+    assert set(settlements) <= {str(row.pk) for row in rows}, "settlements without a payment"
+    for row in rows:
+        hold, settlement = holds[str(row.pk)], settlements.get(str(row.pk))
+        assert hold.status == HOLD_STATUS_BY_STATUS[Status(row.status)], f"{row}: hold of a {row.status} payment"
+        assert (hold.account_id, hold.amount_in_wei) == (row.user_account_id, row.total_in_wei), f"{row}: hold"
+        assert (settlement or {}) == _expected_settlement(row), f"{row}: settlement"
+
+
+def _expected_settlement(row: Transaction) -> dict[int, int]:
+    """Return the entries that a payment's settlement must have, by account id."""
+    if row.stage != Stage.SETTLED or row.wallet is None:
+        return {}
+    burned = row.transaction_fee_blockchain_in_wei
+    assert burned is not None, f"{row}: settled without its network fee"
+    if row.status == Status.SUCCESSFUL:
+        income = Account.objects.get(kind=AccountKind.FEE_INCOME).pk
+        entries = {
+            row.user_account_id: -row.total_in_wei,
+            row.wallet.account_id: row.transaction_amount_in_wei + burned,
+            income: row.transaction_fee_total_in_wei - burned,
+        }
+    else:
+        assert row.failure_reason == FailureReason.REVERTED, f"{row}: failed after a nonce was given to it"
+        entries = {row.wallet.account_id: burned, Account.objects.get(kind=AccountKind.NETWORK_FEES).pk: -burned}
+    return {account_id: amount for account_id, amount in entries.items() if amount}
+
+
+def _check_wallets(chain: FakeChain) -> None:
+    """Compare each wallet's ledger account with the chain to the wei, where nothing of it is in flight."""
+    for wallet in Wallet.objects.select_related("account"):
+        in_flight = Transaction.objects.filter(wallet=wallet).exclude(stage=Stage.SETTLED)
+        if not in_flight.exists():
+            balance = chain.balances([wallet.address], block_number=None)[wallet.address]
+            assert -wallet.account.current_balance_in_wei == balance, f"wallet {wallet}: ledger and chain"

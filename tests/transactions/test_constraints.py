@@ -1,0 +1,281 @@
+"""Each rule that the database keeps for wallets, transactions and attempts, seen to refuse a row that breaks it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from accounts.models import Account, AccountKind
+from accounts.money import WEI_MAX
+from tests.desk import ETHER, FEE, NOW, RECIPIENT, make_account, make_address
+from tests.rules import execute, refused_by, rules_of
+from transactions.models import Attempt, Transaction, Wallet
+from transactions.states import FailureReason, Stage, Status
+
+pytestmark = pytest.mark.django_db
+
+
+def tx_hash(number: int) -> str:
+    return f"0x{number:064x}"
+
+
+class Rows:
+    """A wallet and one good transaction of each stage and end to break."""
+
+    def __init__(self) -> None:
+        self.account = make_account()
+        self.other_account = make_account()
+        self.wallet = self.add_wallet(1)
+        self.other_wallet = self.add_wallet(2)
+        self._nonces = 0
+        self.accepted = self.add(Stage.ACCEPTED, idempotency_key="key")
+        self.signed = self.add(Stage.SIGNED)
+        self.broadcast = self.add(Stage.BROADCAST)
+        self.mined = self.add(Stage.MINED)
+        self.successful = self.add(Stage.SETTLED)
+        self.reverted = self.add(
+            Stage.SETTLED, status=Status.FAILED, failure_reason=FailureReason.REVERTED, succeeded_on_chain=False
+        )
+        self.attempt = self.add_attempt(self.signed)
+
+    def add_wallet(self, number: int) -> Wallet:
+        account = Account.objects.create(kind=AccountKind.HOT_WALLET, name="x")
+        return Wallet.objects.create(address=make_address(number), account=account)
+
+    def add(self, stage: Stage, /, **changes: Any) -> Transaction:
+        """Insert a transaction that has what its stage demands, but for the changes."""
+        columns: dict[str, Any] = {
+            "user_account": self.account,
+            "to_public_address": RECIPIENT,
+            "transaction_amount_in_wei": ETHER,
+            "transaction_fee_total_in_wei": FEE,
+            "payload_hash": "p" * 64,
+            "stage": stage,
+        }
+        if stage != Stage.ACCEPTED:
+            self._nonces += 1
+            columns |= {"wallet": self.wallet, "nonce": self._nonces, "signed_at": NOW}
+            columns |= {"transaction_hash": tx_hash(self._nonces)}
+        if stage in (Stage.MINED, Stage.SETTLED):
+            columns |= {"block_number": 7, "block_hash": tx_hash(7), "succeeded_on_chain": True, "mined_at": NOW}
+            columns |= {"transaction_fee_blockchain_in_wei": 1}
+        if stage == Stage.SETTLED:
+            columns |= {"status": Status.SUCCESSFUL, "settled_at": NOW}
+        return Transaction.objects.create(**(columns | changes))
+
+    def add_attempt(self, transaction: Transaction, **changes: Any) -> Attempt:
+        """Insert an attempt of a transaction, but for the changes."""
+        columns: dict[str, Any] = {
+            "wallet": transaction.wallet,
+            "nonce": transaction.nonce,
+            "transaction": transaction,
+            "hash": transaction.transaction_hash,
+            "raw_transaction": b"\x02",
+            "gas_limit": 21_000,
+            "max_fee_per_gas_in_wei": 5,
+            "max_priority_fee_per_gas_in_wei": 5,
+        }
+        return Attempt.objects.create(**(columns | changes))
+
+
+@pytest.fixture
+def rows() -> Rows:
+    return Rows()
+
+
+def change(row: Transaction | Attempt | Wallet, **columns: Any) -> None:
+    """Write columns past the services."""
+    type(row)._default_manager.filter(pk=row.pk).update(**columns)
+
+
+Break = Callable[[Rows], object]
+
+
+def each_added(stage: Stage, *changes: dict[str, Any]) -> list[Break]:
+    """Return one attempt to insert for each of the changes."""
+    return [lambda rows, one=one: rows.add(stage, **one) for one in changes]  # type: ignore[misc]
+
+
+def each_changed(row: str, *changes: dict[str, Any]) -> list[Break]:
+    """Return one attempt to update for each of the changes."""
+    return [lambda rows, one=one: change(getattr(rows, row), **one) for one in changes]  # type: ignore[misc]
+
+
+NO_BLOCK: dict[str, Any] = {"block_number": None, "block_hash": "", "succeeded_on_chain": None}
+FAILED = {"status": Status.FAILED}
+OTHER_TERMS: list[dict[str, Any]] = [
+    {"to_public_address": make_address(99)},
+    {"transaction_amount_in_wei": 1},
+    {"transaction_fee_total_in_wei": 1},
+    {"idempotency_key": "another"},
+    {"idempotency_key": None},
+    {"payload_hash": "q" * 64},
+    {"accepted_at": NOW},
+]
+
+BREAKS: dict[str, list[Break]] = {
+    # Wallets
+    "transactions_wallet_address_key": [lambda rows: rows.add_wallet(1)],
+    "transactions_wallet_account_id_key": [
+        lambda rows: Wallet.objects.create(address=make_address(3), account=rows.wallet.account)
+    ],
+    "transactions_wallet_next_nonce_not_negative": [lambda rows: change(rows.wallet, next_nonce=-1)],
+    # Transactions: the terms
+    "transactions_transaction_idempotency_key_used_once": [
+        lambda rows: rows.add(Stage.ACCEPTED, idempotency_key="key"),
+        lambda rows: rows.add(Stage.SETTLED, idempotency_key="key", transaction_amount_in_wei=2),
+    ],
+    "transactions_transaction_amount_within_uint256": each_added(
+        Stage.ACCEPTED, *({"transaction_amount_in_wei": amount} for amount in (0, -1, WEI_MAX + 1))
+    ),
+    "transactions_transaction_fee_within_uint256": each_added(
+        Stage.ACCEPTED, *({"transaction_fee_total_in_wei": fee} for fee in (-1, WEI_MAX + 1))
+    ),
+    "transactions_transaction_terms_never_change": [
+        *each_changed("accepted", *OTHER_TERMS),
+        *each_changed("mined", *OTHER_TERMS[:2]),
+        lambda rows: change(rows.accepted, user_account=rows.other_account),
+    ],
+    # Transactions: nonces and hashes
+    "transactions_transaction_hash_used_once": each_added(Stage.SIGNED, {"transaction_hash": tx_hash(1)}),
+    "transactions_transaction_nonce_used_once": [
+        *each_added(Stage.SIGNED, {"nonce": 1}),
+        *each_added(Stage.SETTLED, {"nonce": 1}),
+    ],
+    "transactions_transaction_keeps_its_nonce": [
+        *each_changed("signed", {"nonce": 100}),
+        *each_changed("broadcast", {"nonce": 100}, {"stage": "ACCEPTED", "nonce": None, "transaction_hash": None}),
+        lambda rows: change(rows.signed, wallet=rows.other_wallet),
+    ],
+    # Transactions: what each stage must have
+    "transactions_transaction_final_only_when_settled": [
+        *(
+            attempt
+            for stage in (Stage.ACCEPTED, Stage.SIGNED, Stage.BROADCAST)
+            for attempt in each_added(stage, FAILED | {"failure_reason": "rejected"})
+        ),
+        *each_added(Stage.MINED, {"status": Status.SUCCESSFUL}),
+        *each_added(Stage.SETTLED, {"status": Status.PENDING}, {"status": "LOST"}),
+        *each_added(Stage.ACCEPTED, {"stage": "LOST", "nonce": None}),
+    ],
+    "transactions_transaction_failed_with_a_reason": [
+        *each_added(Stage.SETTLED, FAILED, FAILED | {"failure_reason": "bad luck"}),
+        *each_added(Stage.SETTLED, {"failure_reason": "rejected"}),
+        *each_added(Stage.ACCEPTED, {"failure_reason": "rejected"}),
+    ],
+    "transactions_transaction_signed_with_nonce_and_hash": [
+        *each_added(Stage.ACCEPTED, {"nonce": 100}, {"transaction_hash": tx_hash(100)}),
+        *(
+            attempt
+            for stage in (Stage.SIGNED, Stage.BROADCAST, Stage.MINED)
+            for attempt in each_added(
+                stage, {"wallet": None}, {"nonce": None}, {"transaction_hash": None}, {"signed_at": None}
+            )
+        ),
+    ],
+    "transactions_transaction_mined_with_its_block": [
+        *each_added(
+            Stage.MINED,
+            {"block_number": None},
+            {"block_hash": ""},
+            {"block_hash": "7"},
+            {"succeeded_on_chain": None},
+            {"transaction_fee_blockchain_in_wei": None},
+        ),
+        *(
+            attempt
+            for stage in (Stage.ACCEPTED, Stage.SIGNED, Stage.BROADCAST)
+            for attempt in each_added(
+                stage,
+                {"block_number": 7},
+                {"block_hash": tx_hash(7)},
+                {"succeeded_on_chain": True},
+                {"succeeded_on_chain": False},
+                {"transaction_fee_blockchain_in_wei": 1},
+            )
+        ),
+    ],
+    "transactions_transaction_successful_only_by_its_block": each_added(
+        Stage.SETTLED,
+        {"succeeded_on_chain": False},
+        {"succeeded_on_chain": None},
+        {"block_number": None},
+        {"block_hash": ""},
+        {"transaction_hash": None},
+        {"transaction_fee_blockchain_in_wei": None},
+        NO_BLOCK,
+    ),
+    "transactions_transaction_reverted_only_by_its_block": each_added(
+        Stage.SETTLED,
+        FAILED | {"failure_reason": "reverted"},
+        FAILED | {"failure_reason": "reverted", "succeeded_on_chain": None},
+        FAILED | {"failure_reason": "reverted", "succeeded_on_chain": False, "block_number": None},
+    ),
+    "transactions_transaction_settled_at_when_settled": [
+        *each_added(Stage.SETTLED, {"settled_at": None}),
+        *each_added(Stage.ACCEPTED, {"settled_at": NOW}),
+        *each_added(Stage.MINED, {"settled_at": NOW}),
+    ],
+    "transactions_transaction_checks_done_check": each_added(Stage.ACCEPTED, {"checks_done": -1}),
+    # Transactions: what is final, and for ever
+    "transactions_transaction_final_stays_final": [
+        *each_changed("successful", FAILED | {"failure_reason": "reverted"}, {"block_hash": tx_hash(8)}),
+        *each_changed("successful", {"stage": "MINED", "status": "PENDING", "settled_at": None}),
+        *each_changed("successful", {"transaction_hash": tx_hash(8)}),
+        *each_changed("reverted", {"status": "SUCCESSFUL", "failure_reason": "", "succeeded_on_chain": True}),
+        *each_changed("reverted", {"failure_reason": "expired"}),
+    ],
+    "transactions_transaction_never_deleted": [
+        lambda rows: Transaction.objects.filter(pk=rows.accepted.pk).delete(),
+        lambda rows: execute("DELETE FROM transactions_transaction WHERE id = %s", rows.successful.pk),
+        lambda rows: execute("TRUNCATE transactions_transaction CASCADE"),
+    ],
+    # Attempts
+    "transactions_attempt_hash_saved_once": [lambda rows: rows.add_attempt(rows.signed)],
+    "transactions_attempt_fees_within_reason": [
+        lambda rows: rows.add_attempt(rows.broadcast, gas_limit=20_999),
+        lambda rows: rows.add_attempt(rows.broadcast, max_priority_fee_per_gas_in_wei=-1),
+        lambda rows: rows.add_attempt(rows.broadcast, max_priority_fee_per_gas_in_wei=6),
+    ],
+    "transactions_attempt_sends_check": [lambda rows: change(rows.attempt, sends=-1)],
+    "transactions_attempt_bytes_never_change": [
+        *each_changed("attempt", {"raw_transaction": b"\x03"}, {"hash": tx_hash(99)}, {"nonce": 99}),
+        lambda rows: change(rows.attempt, wallet=rows.other_wallet),
+        lambda rows: change(rows.attempt, transaction=rows.broadcast),
+    ],
+    "transactions_attempt_never_deleted": [
+        lambda rows: Attempt.objects.filter(pk=rows.attempt.pk).delete(),
+        lambda rows: execute("TRUNCATE transactions_attempt CASCADE"),
+    ],
+    "transactions_attempt_nonce_of_its_transaction": [
+        lambda rows: rows.add_attempt(rows.broadcast, nonce=99),
+        lambda rows: rows.add_attempt(rows.broadcast, wallet=rows.other_wallet),
+        lambda rows: rows.add_attempt(rows.accepted, wallet=rows.wallet, nonce=99, hash=tx_hash(99)),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "attempt"), [(name, attempt) for name, attempts in BREAKS.items() for attempt in range(len(attempts))]
+)
+def test_refused(rows: Rows, name: str, attempt: int) -> None:
+    with refused_by(name):
+        BREAKS[name][attempt](rows)
+
+
+def test_every_rule_has_such_a_test() -> None:
+    assert rules_of("transactions") == set(BREAKS)
+
+
+def test_what_the_rules_leave_free(rows: Rows) -> None:
+    rows.add(Stage.ACCEPTED, transaction_amount_in_wei=WEI_MAX, transaction_fee_total_in_wei=0)
+    rows.add(Stage.ACCEPTED, idempotency_key="key", user_account=rows.other_account)
+    rows.add(Stage.ACCEPTED, idempotency_key=None)
+    rows.add(Stage.SIGNED, nonce=1, wallet=rows.other_wallet)
+    rejected = {"status": Status.FAILED, "failure_reason": FailureReason.REJECTED, "settled_at": NOW}
+    rows.add(Stage.ACCEPTED, stage=Stage.SETTLED, **rejected)
+    rows.add_attempt(rows.signed, hash=tx_hash(99), max_fee_per_gas_in_wei=9)
+    change(rows.attempt, sends=2, sent_at=NOW, last_error="refused")
+    change(rows.accepted, wait_reason="node", checks_done=1, next_check_at=None, needs_attention=True)
+    change(rows.mined, stage=Stage.BROADCAST, transaction_fee_blockchain_in_wei=None, mined_at=None, **NO_BLOCK)
+    change(rows.successful, needs_attention=True)
