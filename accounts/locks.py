@@ -5,7 +5,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +37,18 @@ def _release(name: str, lock_id: int) -> None:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [lock_id])
             (was_mine,) = cursor.fetchone()
     except (DatabaseError, InterfaceError):
-        connection.close()
+        _end_session(connection)
         return
     if not was_mine:
         # The session was replaced while the block ran: for a while two could have been at it.
         logger.warning("The lock %s was lost while it was needed: the database connection was replaced.", name)
+
+
+def _end_session(session: BaseDatabaseWrapper) -> None:
+    """End a session for good: closed by Django alone it might go back to a pool, with its locks."""
+    if session.connection is not None:
+        session.connection.close()
+    session.close()
 
 
 def _lock_id(name: str, key: int) -> int:
@@ -53,3 +61,48 @@ def lock_until_commit(name: str, key: int = 0) -> None:
     """Wait for the lock `name` (of row `key`, say) and hold it until the database transaction ends."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_lock_id(name, key)])
+
+
+class Leadership:
+    """A lock held for as long as the process lives, by a database session of its own: who leads among several.
+
+    :param name: what is led; shared with `advisory_lock`, so choose one that no work uses.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._lock_id = _lock_id(name, 0)
+        self._session: BaseDatabaseWrapper | None = None
+
+    def is_ours(self) -> bool:
+        """Return whether this process leads now; when nobody does, it does from here on."""
+        try:
+            if self._session is not None:
+                with self._session.cursor() as cursor:
+                    cursor.execute("SELECT 1")
+                return True
+            return self._try()
+        except (DatabaseError, InterfaceError):
+            # PostgreSQL has ended the session, or will: the lock is another's to take.
+            self.give_up()
+            return False
+
+    def give_up(self) -> None:
+        """Let another process lead."""
+        session, self._session = self._session, None
+        if session is not None:
+            _end_session(session)
+
+    def _try(self) -> bool:
+        session = connections.create_connection(DEFAULT_DB_ALIAS)
+        try:
+            with session.cursor() as cursor:
+                cursor.execute("SELECT pg_try_advisory_lock(%s)", [self._lock_id])
+                (is_ours,) = cursor.fetchone()
+        except BaseException:
+            session.close()
+            raise
+        if is_ours:
+            self._session = session
+        else:
+            session.close()
+        return bool(is_ours)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import django
 
-from bench.desk import BLOCK_SECONDS, REPOSITORY, Desk
+from bench.desk import BLOCK_SECONDS, Desk
 from bench.figures import Figure
 from bench.report import describe_machine, say, table, write_json
+from txnsite.stack.layout import REPOSITORY
 
 ROWS: dict[str, int | None] = {
     "accepted": BLOCK_SECONDS,

@@ -1,12 +1,10 @@
 """A whole desk on temporary state: real servers for all rows, and for each row an empty database, cache and chain."""
 
-import http.client
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -15,12 +13,14 @@ import psycopg
 from psycopg import sql
 
 from txnsite.stack.anvil import CHAIN_ID, Anvil
+from txnsite.stack.apps import Beat, CeleryWorker, Web
+from txnsite.stack.layout import REPOSITORY
 from txnsite.stack.ports import LOOPBACK, free_port
 from txnsite.stack.postgres import Postgres
-from txnsite.stack.process import ChildProcess, wait_for
+from txnsite.stack.process import wait_for
+from txnsite.stack.server import Unit
 from txnsite.stack.valkey import Valkey
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 BLOCK_SECONDS = 2
 DATABASE = "bench"
 _EMPTY_DATABASE = "bench_empty"
@@ -37,11 +37,10 @@ class Desk:
         self.folder = Path(tempfile.mkdtemp(prefix="txnsite-bench-"))
         # PostgreSQL runs as another user when we are root, and must get through to its folder.
         self.folder.chmod(0o711)
-        logs = self.folder / "log"
-        self.postgres = Postgres(self.folder / "postgres", log_path=logs / "postgres.log", settings=_POSTGRES_SETTINGS)
-        self.valkey = Valkey(self.folder / "valkey", log_path=logs / "valkey.log")
-        self.anvil = Anvil(log_path=logs / "anvil.log")
-        self._programs: list[ChildProcess] = []
+        self.postgres = Postgres(self.folder / "postgres", log_path=self._log("postgres"), settings=_POSTGRES_SETTINGS)
+        self.valkey = Valkey(self.folder / "valkey", log_path=self._log("valkey"))
+        self.anvil = Anvil(log_path=self._log("anvil"))
+        self._programs: list[Unit] = []
 
     def __enter__(self) -> "Desk":
         """Start the servers and describe them to Django's settings, which must not have been read yet."""
@@ -84,27 +83,24 @@ class Desk:
         if block_seconds is not None:
             self.anvil.set_block_time(block_seconds)
 
-    # --- The desk's own processes, as the README runs them in production ---------------------------------------------
-    def start_web(self, *, workers: int) -> int:
+    # --- The desk's own processes, as `make run` starts them ----------------------------------------------------------
+    def start_web(self, *, workers: int = 2) -> int:
         """Start the web server and return its port."""
         port = free_port()
-        argv = ["granian", "--interface", "wsgi", "--host", LOOPBACK, "--port", str(port), "--workers", str(workers)]
-        web = self._program("web", [*argv, "txnsite.wsgi:application"], {"DATABASE_POOL": "1"})
-        web.wait_ready(lambda: _answers(port), timeout_seconds=30)
+        self._start(Web(port=port, workers=workers, env={**os.environ, "DATABASE_POOL": "1"}, log_path=self._log("web")))
         return port
 
     def start_workers(self, *, chain_url: str | None = None) -> None:
         """Start the workers of all queues and wait until they take tasks."""
-        env = {"REMAP_SIGTERM": "SIGQUIT"} | ({"CHAIN_RPC_URLS": chain_url} if chain_url else {})
-        for name, queues in (("money", "money"), ("rest", "files,housekeeping")):
-            argv = ["celery", "-A", "txnsite", "worker", "-Q", queues, "-n", f"{name}@%h", "-l", "INFO"]
-            worker = self._program(f"worker-{name}", [*argv, "--without-mingle", "--without-gossip"], env)
-            worker.wait_ready(lambda worker=worker: " ready." in worker.log_tail(200), timeout_seconds=30)
+        env = {**os.environ, "CHAIN_RPC_URLS": chain_url or self.anvil.url}
+        self._start(CeleryWorker(queues=["money"], concurrency=2, env=env, log_path=self._log("worker-money")))
+        queues = ["files", "housekeeping"]
+        self._start(CeleryWorker(queues=queues, name="worker-files", env=env, log_path=self._log("worker-files")))
 
     def start_beat(self) -> None:
         """Start the scheduler with the schedules that every desk begins with; return when the follower has run."""
-        self._program("beat", ["celery", "-A", "txnsite", "beat", "-l", "INFO"], {})
-        wait_for(self._has_followed, what="the follower's first block", timeout_seconds=30, every_seconds=0.1)
+        self._start(Beat(env=os.environ, log_path=self._log("beat")))
+        wait_for(self._has_followed, what="the follower's first block", timeout_seconds=60, every_seconds=0.1)
 
     def stop_programs(self) -> None:
         while self._programs:
@@ -112,21 +108,16 @@ class Desk:
 
     def cpu_seconds(self) -> dict[str, float]:
         """Return the processor time that each part, with its children, has used so far; this process is `bench`."""
-        parts = {program.name: program for program in self._programs if program.is_running}
-        parts |= {server.name: server.process for server in (self.postgres, self.valkey, self.anvil)}
-        return {name: _cpu_seconds_of(part.pid) for name, part in parts.items()} | {"bench": _cpu_seconds_of(os.getpid(), alone=True)}
+        units = [unit for unit in (*self._programs, self.postgres, self.valkey, self.anvil) if unit.is_running]
+        used = {unit.name: _cpu_seconds_of(unit.pid) for unit in units}
+        return used | {"bench": _cpu_seconds_of(os.getpid(), alone=True)}
 
-    def _program(self, name: str, argv: list[str], env: Mapping[str, str]) -> ChildProcess:
-        program = ChildProcess(
-            name,
-            [sys.executable, "-m", *argv],
-            env={**os.environ, **env},
-            cwd=REPOSITORY,
-            log_path=self.folder / "log" / f"{name}.log",
-        )
+    def _start(self, program: Unit) -> None:
         self._programs.append(program)
         program.start()
-        return program
+
+    def _log(self, name: str) -> Path:
+        return self.folder / "log" / f"{name}.log"
 
     def _set_environment(self) -> None:
         for name in _NOT_INHERITED:
@@ -163,17 +154,6 @@ class Desk:
         names = {"database": sql.Identifier(DATABASE), "empty": sql.Identifier(_EMPTY_DATABASE)}
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {database} WITH (FORCE)").format(**names))
         connection.execute(sql.SQL("CREATE DATABASE {database} TEMPLATE {empty}").format(**names))
-
-
-def _answers(port: int) -> bool:
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
-    try:
-        connection.request("GET", "/healthz")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def _cpu_seconds_of(pid: int, *, alone: bool = False) -> float:

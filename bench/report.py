@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.desk import REPOSITORY
 from bench.figures import Figure, significant
+from txnsite.stack.layout import REPOSITORY
 
 _COLUMNS = ("what", "value", "unit", "p50 ms", "p99 ms", "target", "met")
 _WHAT_WIDTH = 64

@@ -2,10 +2,10 @@
 
 import datetime as dt
 import logging
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 from django.db.models import F, QuerySet
@@ -104,7 +104,7 @@ class Progress:
     def __init__(self, run_id: uuid.UUID | str) -> None:
         self.run_id = run_id
         self._steps = 0
-        self._written_at = time.monotonic()
+        self._written_at = monotonic()
 
     def set_total(self, total: int) -> None:
         set_total(self.run_id, total)
@@ -112,7 +112,7 @@ class Progress:
     def advance(self, steps: int = 1) -> None:
         """Count steps, and write when it is time."""
         self._steps += steps
-        if time.monotonic() - self._written_at >= WRITE_EVERY_SECONDS:
+        if monotonic() - self._written_at >= WRITE_EVERY_SECONDS:
             self.write()
 
     def write(self, message: str | None = None) -> None:
@@ -120,7 +120,7 @@ class Progress:
         if self._steps or message is not None:
             advance_run(self.run_id, self._steps, message=message)
         self._steps = 0
-        self._written_at = time.monotonic()
+        self._written_at = monotonic()
 
     def finish(self, message: str = "") -> None:
         self.write()

@@ -45,6 +45,7 @@ def _task_page(request: PageRequest, task_run_id: uuid.UUID) -> HttpResponse:
     seen = str(run.updated_at.timestamp())
     context = {
         "run": run,
+        "counted": _counted(run),
         "succeeded": run.status == TaskStatus.SUCCESSFUL,
         "seen": seen,
         "poll_seconds": POLL_SECONDS,
@@ -54,6 +55,15 @@ def _task_page(request: PageRequest, task_run_id: uuid.UUID) -> HttpResponse:
     if request.GET.get("seen") == seen:
         return HttpResponse(status=204)
     return render(request, "tasks/_partials/task_update.html", context)
+
+
+def _counted(run: TaskRun) -> str:
+    """Return how far the run is, in words."""
+    if run.total is not None:
+        return f"{run.processed:,} of {run.total:,} processed"
+    if run.processed:
+        return f"{run.processed:,} processed"
+    return "Nothing to count" if run.is_finished else "Not counted yet"
 
 
 def _program_user(request: HttpRequest) -> User:

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -53,7 +53,7 @@ def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
     """
     original = connection.ops.execute_sql_flush
 
-    def flush(sql_list: list[str]) -> None:
+    def flush(sql_list: Iterable[str]) -> None:
         original(["SET session_replication_role = replica", *sql_list, "SET session_replication_role = DEFAULT"])
 
     connection.ops.execute_sql_flush = flush  # type: ignore[method-assign]

@@ -25,6 +25,7 @@ from transactions.services import broadcast, follow, send, settle
 from transactions.services.accept import Acceptance, accept_transaction
 from transactions.services.broadcast import broadcast_payments
 from transactions.services.follow import follow_chain
+from transactions.services.reconcile import reconcile_transaction
 from transactions.states import Stage
 
 ETHER = 10**18
@@ -158,6 +159,10 @@ class Desk:
     def follow(self) -> int:
         """Run the follower once and return how many payments it settled."""
         return follow_chain(self.chain)
+
+    def reconcile(self, transaction: Transaction, now: dt.datetime = NOW) -> Stage:
+        """Reconcile one payment and return its stage."""
+        return reconcile_transaction(transaction.pk, now, chain=self.chain)
 
     def mine(self, blocks: int = 1) -> None:
         """Mine blocks, the follower looking at each."""

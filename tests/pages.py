@@ -1,11 +1,12 @@
 """Read pages as people do: the text that would be copied, without tags, hidden words included."""
 
 import re
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
 _SILENT = {"script", "style", "head"}
-_BLOCKS = {"p", "div", "li", "dt", "dd", "h1", "h2", "br", "section", "button", "a", "label", "option", "progress"}
+_BLOCKS = {"p", "div", "li", "dt", "dd", "h1", "h2", "br", "section", "button", "a", "label", "option", "progress", "strong"}
 
 
 class _Reader(HTMLParser):
@@ -43,7 +44,7 @@ def ids_of(response: Any) -> list[str]:
 
 def links_of(response: Any) -> list[str]:
     """Return where the links of a page lead, in order."""
-    return re.findall(r'<a [^>]*href="([^"]+)"', response.content.decode())
+    return [unescape(link) for link in re.findall(r'<a [^>]*href="([^"]+)"', response.content.decode())]
 
 
 def _read(response: Any) -> _Reader:

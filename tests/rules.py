@@ -36,16 +36,15 @@ def rules_of(app: str) -> set[str]:
 @contextmanager
 def refused_by(name: str) -> Iterator[None]:
     """Check that the database refuses what the block does, by the rule of this name and no other."""
+    # TRUNCATE wants the deferred checks of foreign keys to have been made.
+    connection.check_constraints()
     with pytest.raises(IntegrityError) as refusal, db_transaction.atomic():
-        with connection.cursor() as cursor:
-            # TRUNCATE wants the deferred checks of foreign keys to have been made.
-            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         yield
     diagnosis = getattr(refusal.value.__cause__, "diag", None)
     assert getattr(diagnosis, "constraint_name", None) == name
 
 
-def execute(statement: str, *parameters: object) -> None:
+def execute(statement: str, *parameters: int) -> None:
     """Run a statement as somebody would who goes round the code."""
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)

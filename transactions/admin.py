@@ -75,7 +75,6 @@ class TransactionAdmin(ReadOnlyAdmin):
     )  # fmt: skip
     list_display_links = ("number",)
     list_filter = ("status", "stage", "needs_attention", "failure_reason", "wait_reason", "accepted_at")
-    list_select_related = ("user_account__owner",)
     search_fields = ("transaction_hash",)
     search_help_text = "Payment or account number, owner's user name, address, or the hash of any attempt."
     ordering = ("-id",)
@@ -108,7 +107,7 @@ class TransactionAdmin(ReadOnlyAdmin):
         return Q(user_account__in=owned)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Transaction]:
-        return super().get_queryset(request).select_related("wallet")
+        return super().get_queryset(request).select_related("wallet", "user_account__owner")
 
     def has_reconcile_permission(self, request: HttpRequest) -> bool:
         return staff_user(request).has_perm("transactions.reconcile_transaction")

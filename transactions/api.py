@@ -99,6 +99,20 @@ AddressIn = Annotated[
 ]
 
 
+IdempotencyKey = Annotated[
+    str,
+    # `accept_transaction` judges it, so that a bad one has a code of its own.
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": "^[!-~]([ -~]{0,253}[!-~])?$",
+            "description": "A name of your own for this payment: 1 to 255 printable ASCII characters.",
+            "examples": ["order-17"],
+        }
+    ),
+]
+
+
 class PaymentIn(BaseModel):
     """A payment to make."""
 
@@ -194,9 +208,7 @@ _HEADERS = {
 def create_transaction(
     request: ApiRequest,
     payment: PaymentIn,
-    idempotency_key: Annotated[
-        str | None, Header(alias="Idempotency-Key", description="1 to 255 printable ASCII characters.")
-    ] = None,
+    idempotency_key: Annotated[IdempotencyKey | None, Header(alias="Idempotency-Key")] = None,
     prefer: Annotated[str | None, Header(alias="Prefer", description="RFC 7240: `wait=5` waits for the hash.")] = None,
 ) -> HttpResponse:
     acceptance = submit_payment(

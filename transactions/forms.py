@@ -73,7 +73,7 @@ class PaymentForm(forms.Form):
         field.choices = [(account.pk, _account_label(account)) for account in accounts]
         field.error_messages["invalid_choice"] = "You have no such account. Choose one of yours."
         if len(accounts) == 1:
-            field.initial = accounts[0].pk
+            self.initial["account"] = accounts[0].pk
             field.widget = forms.HiddenInput()
 
     @property

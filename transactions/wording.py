@@ -41,6 +41,11 @@ class Story:
     steps: list[Step]
     is_final: bool
 
+    @property
+    def in_short(self) -> str:
+        """Return what a browser's tab has room for."""
+        return self.badge if self.is_final else self.progress
+
 
 @dataclass(frozen=True, slots=True)
 class _Words:

@@ -1,12 +1,15 @@
 """Named places in the money path where a drill can stop or kill the process.
 
 `FAULT_POINTS="broadcast.saved=kill,settle.posted=hang"` makes the first process that reaches `broadcast.saved` kill
-itself with SIGKILL, and the first at `settle.posted` wait to be killed. Each place fires once: a file in `FAULT_DIR`
-says that it did. Without the setting, `fault_point` is one comparison.
+itself with SIGKILL, and the first at `settle.posted` wait to be killed; `follow.mined=wait:/tmp/go` waits until that
+file is there. Each place fires once: a file in `FAULT_DIR` says that it did. Without the setting, `fault_point` is one
+comparison.
 """
 
 import os
 import signal
+import time
+from pathlib import Path
 
 from django.conf import settings
 
@@ -29,5 +32,6 @@ def _fire(name: str) -> None:
         return
     if wanted[name] == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
-    while True:
-        signal.pause()
+    _, _, awaited = wanted[name].partition("wait:")
+    while not (awaited and Path(awaited).exists()):
+        time.sleep(0.02)

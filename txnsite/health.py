@@ -93,7 +93,8 @@ def _ask_cache() -> None:
 
 def _ask_broker() -> None:
     with celery_app.connection_for_write() as broker:
-        broker.connect()
+        # One try: `broker.connect()` would wait two seconds and try again.
+        broker.transport.close_connection(broker.transport.establish_connection())
 
 
 def _ask_chain() -> None:

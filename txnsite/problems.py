@@ -86,6 +86,8 @@ KINDS: dict[type[Exception], Kind] = {
     chain.ChainReplyError: Kind(503, "Node not understood"),
     # Background work
     tasks.TaskRunNotFoundError: Kind(404, "No such task run"),
+    tasks.NothingChosenError: Kind(422, "Nothing chosen"),
+    tasks.BrokerUnavailableError: Kind(503, "Broker not available"),
 }
 
 # What the database itself refused, by the name of the constraint: told like the error that it stands for.

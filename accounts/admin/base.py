@@ -91,9 +91,9 @@ class AuditedAdmin(DeskAdmin):
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
-        if change and not form.changed_data:
-            return
-        self.record(request, form.instance, "changed" if change else "added", changes_of(form))
+        changes = changes_of(form)
+        if changes or not change:
+            self.record(request, form.instance, "changed" if change else "added", changes)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         self.record(request, obj, "deleted", {"was": str(obj)})
@@ -124,11 +124,10 @@ def changes_of(form: forms.Form) -> dict[str, Any]:
         field = form.fields[name]
         if _SECRETS.search(name) or isinstance(field.widget, forms.PasswordInput):
             changes[name] = "changed"
-        else:
-            changes[name] = [
-                _spoken(field, form.get_initial_for_field(field, name)),
-                _spoken(field, form.cleaned_data[name]),
-            ]
+            continue
+        old, new = _spoken(field, form.get_initial_for_field(field, name)), _spoken(field, form.cleaned_data[name])
+        if old != new:
+            changes[name] = [old, new]
     return changes
 
 

@@ -10,7 +10,6 @@ from bench.processors import ProcessorWatch
 from bench.watch import count_in, wait_until_none
 
 CONNECTIONS = 16
-WEB_WORKERS = 2
 
 
 def measure(desk: Desk, *, quick: bool) -> list[Figure]:
@@ -18,7 +17,7 @@ def measure(desk: Desk, *, quick: bool) -> list[Figure]:
     repeats, seconds = (1, 1.0) if quick else (3, 10.0)
     payers = load_payers(CONNECTIONS)
     load_wallet(desk)
-    port = desk.start_web(workers=WEB_WORKERS)
+    port = desk.start_web()
     desk.start_workers()
     desk.start_beat()
     streams = [payer.requests() for payer in payers]

@@ -21,7 +21,7 @@ def measure(desk: Desk, *, quick: bool) -> list[Figure]:
     payers = load_payers(16)
     load_wallet(desk)
     with CountingProxy(desk.anvil.port) as proxy:
-        port = desk.start_web(workers=2)
+        port = desk.start_web()
         desk.start_workers(chain_url=proxy.url)
         desk.start_beat()
         watch = ProcessorWatch(desk)

@@ -25,7 +25,7 @@ def measure(desk: Desk, *, quick: bool) -> list[Figure]:
     seconds = 2 if quick else 40
     payers = load_payers(16)
     load_wallet(desk)
-    port = desk.start_web(workers=2)
+    port = desk.start_web()
     desk.start_workers()
     desk.start_beat()
     with BlockWatch(desk.anvil.port) as blocks:

@@ -50,7 +50,7 @@ class ScheduleForm(beat.PeriodicTaskForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if "regtask" not in self.fields:
+        if "name" not in self.fields:  # for whoever only looks
             return
         # The select fills `task`; what could be typed there beside it could only be wrong.
         self.fields["task"].widget = forms.HiddenInput()
@@ -99,6 +99,16 @@ class ScheduleAdmin(AuditedAdmin, beat.PeriodicTaskAdmin):
         ("Arguments", {"fields": ("args", "kwargs"), "classes": ("collapse",)}),
         ("Execution", {"fields": ("expires", "expire_seconds", "queue"), "classes": ("collapse",)}),
     )  # fmt: skip
+
+    def get_fieldsets(self, request: HttpRequest, obj: PeriodicTask | None = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if self.has_change_permission(request, obj) or obj is None:
+            return fieldsets
+        # Whoever only looks is shown the task itself, not the select that sets it.
+        return [
+            (heading, {**options, "fields": tuple(name for name in options["fields"] if name != "regtask")})
+            for heading, options in fieldsets
+        ]
 
     def has_delete_permission(self, request: HttpRequest, obj: PeriodicTask | None = None) -> bool:
         if obj is not None and is_default(obj.name):

@@ -43,7 +43,8 @@ def test_ether_is_exact_and_copied_as_a_plain_number(amount: int | str, text: st
 
 
 def test_what_is_not_there_is_shown_as_nothing() -> None:
-    assert [ether(None), wei(None), hexadecimal(None), hexadecimal(""), short_hexadecimal(None), moment(None)] == [
+    shown = [ether(None), wei(None), hexadecimal(None), hexadecimal(""), short_hexadecimal(None), moment(None)]
+    assert shown == [""] * 6
         ""
     ] * 6
 

@@ -42,7 +42,9 @@ class Caller:
             **changes,
         }
 
-    def pay(self, body: Any = None, *, key: str | None = None, prefer: str | None = None, **changes: Any) -> HttpResponse:
+    def pay(
+        self, body: Any = None, *, key: str | None = None, prefer: str | None = None, **changes: Any
+    ) -> HttpResponse:
         """Ask for a payment; a body that is text or bytes is sent as it is."""
         headers = {"Idempotency-Key": key, "Prefer": prefer}
         sent = self.payment(**changes) if body is None else body

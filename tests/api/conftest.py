@@ -3,6 +3,7 @@
 import pytest
 
 from tests.api.callers import Caller
+from tests.desk import Desk
 
 
 @pytest.fixture
@@ -15,3 +16,9 @@ def caller(db: None) -> Caller:
 def stranger(db: None) -> Caller:
     """Another user's program, which must learn nothing of the first."""
     return Caller()
+
+
+@pytest.fixture
+def desk(db: None) -> Desk:
+    """A hot wallet with a chain in memory, to carry payments to their end."""
+    return Desk()

@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 
+from accounts.cache import cache_commands
 from accounts.money import WEI_MAX
 from accounts.services.tokens import revoke_token
 from tests.api.callers import PAYMENTS, Caller, books, problem_of
 from tests.desk import ETHER, FEE, freeze, make_account
-from transactions.detail import Detail
-from transactions.services.accept import Acceptance
 
 BAD_ADDRESSES = {
     "empty": "",
@@ -104,9 +103,7 @@ def test_bad_amount(caller: Caller, untouched: Callable[[], None], amount: str) 
 
 
 @pytest.mark.parametrize("amount", [100 * ETHER, 100 * ETHER - FEE + 1, WEI_MAX])
-def test_insufficient_funds_with_the_fee_counted(
-    caller: Caller, untouched: Callable[[], None], amount: int
-) -> None:
+def test_insufficient_funds_with_the_fee_counted(caller: Caller, untouched: Callable[[], None], amount: int) -> None:
     problem = problem_of(caller.pay(transaction_amount_in_wei=str(amount)), 422)
     assert problem["code"] == "insufficient_funds"
     untouched()
@@ -146,9 +143,7 @@ def test_account_that_is_no_integer(caller: Caller, untouched: Callable[[], None
     untouched()
 
 
-def test_locked_account(caller: Caller, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
-    from accounts.cache import cache_commands
-
+def test_locked_account(caller: Caller, settings: Any) -> None:
     settings.ACCOUNT_LOCK_WAIT_SECONDS = 0.05
     lock = cache_commands().acquire(f"account-lock:{caller.account.pk}", 10, 0.05)
     assert lock is not None
@@ -202,9 +197,7 @@ def test_field_written_twice(caller: Caller, untouched: Callable[[], None]) -> N
 
 
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
-def test_body_that_is_not_declared_as_json(
-    caller: Caller, untouched: Callable[[], None], media_type: str
-) -> None:
+def test_body_that_is_not_declared_as_json(caller: Caller, untouched: Callable[[], None], media_type: str) -> None:
     response = caller.client.generic("POST", PAYMENTS, b'{"user_account_id": 1}', content_type=media_type)
     assert problem_of(response, 415)["code"] == "unsupported_media_type"
     untouched()
@@ -233,7 +226,17 @@ def test_body_of_64_kib_is_read_and_one_byte_more_is_not(caller: Caller, untouch
 
 @pytest.mark.parametrize(
     "header",
-    [None, "", "Bearer", "Bearer ", "Bearer x", "Bearer txn_" + "a" * 43, "Basic ZGVtbzpkZW1v", "Token abc", "Bearer txn_é"],
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer x",
+        "Bearer txn_" + "a" * 43,
+        "Basic ZGVtbzpkZW1v",
+        "Token abc",
+        "Bearer txn_é",
+    ],
 )
 def test_no_or_wrong_token(caller: Caller, untouched: Callable[[], None], header: str | None) -> None:
     headers = {} if header is None else {"Authorization": header}
@@ -248,28 +251,3 @@ def test_revoked_token(caller: Caller) -> None:
     before = books()
     assert problem_of(caller.pay(), 401)["code"] == "bad_token"
     assert books() == before
-
-
-@pytest.mark.parametrize("constraint", ["accounts_account_available_not_negative", "something_else"])
-def test_refusal_by_the_database_itself_is_told_as_what_it_means(
-    caller: Caller, monkeypatch: pytest.MonkeyPatch, constraint: str
-) -> None:
-    """The one way to the database's own rule is a fault of ours, so the fault is made here."""
-    from django.db import connection
-
-    from transactions import api
-
-    def fault(**_: object) -> Acceptance:
-        with connection.cursor() as cursor:
-            name = "accounts_account_available_not_negative"
-            cursor.execute(f"ALTER TABLE accounts_account RENAME CONSTRAINT {name} TO {constraint}")
-            cursor.execute("UPDATE accounts_account SET available_balance_in_wei = -1 WHERE id = %s", [caller.account.pk])
-        return Acceptance(Detail(), replayed=False)  # type: ignore[typeddict-item]
-
-    monkeypatch.setattr(api, "submit_payment", fault)
-    response = caller.pay()
-    if constraint == "something_else":
-        assert problem_of(response, 500)["code"] == "internal_error"
-        assert "something_else" not in response.content.decode()
-    else:
-        assert problem_of(response, 422)["code"] == "insufficient_funds"

@@ -102,9 +102,18 @@ def test_a_new_start_ends_what_a_killed_run_left(tmp_path: Path, cleanup: ExitSt
     wait_for(lambda: not is_alive(orphan), what="the orphan's end", timeout_seconds=20)
 
 
-@pytest.mark.parametrize("code", [PARENT, STUBBORN.replace("'up'", "__import__('os').getpid()")])
+OWN_ID = "print(__import__('os').getpid(), flush=True)"
+
+
 @pytest.mark.parametrize(
-    "end", ["os.kill(os.getpid(), signal.SIGKILL)", "os._exit(0)", "raise RuntimeError('forgot to stop it')"]
+    ("code", "end"),
+    [
+        (PARENT, "os.kill(os.getpid(), signal.SIGKILL)"),
+        (PARENT, "os._exit(0)"),
+        (PARENT, "raise RuntimeError('forgot to stop it')"),
+        (STUBBORN.replace("print('up', flush=True)", OWN_ID), "os.kill(os.getpid(), signal.SIGKILL)"),
+    ],
+    ids=["killed", "gone", "failed", "killed, with a stubborn child"],
 )
 def test_nothing_outlives_us_however_we_end(tmp_path: Path, code: str, end: str) -> None:
     """SIGKILL leaves a process no time to clean up: somebody else must."""

@@ -42,7 +42,6 @@ class TestPostgres:
         for end in (postgres.stop, postgres.stop_immediately, postgres.kill):
             with postgres.connect() as connection:
                 connection.execute("INSERT INTO kept VALUES (1)")
-                # Not synced in tests, which only a crash of the whole machine could tell.
             pid = postgres.pid
             end()
             assert not is_alive(pid)

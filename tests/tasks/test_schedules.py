@@ -134,7 +134,7 @@ def test_each_task_goes_to_a_queue_that_somebody_reads(name: str) -> None:
 def test_each_task_ends_in_time(name: str) -> None:
     """A run that was silent for longer than the longest task may run is taken for dead (`fail_dead_runs`)."""
     task: Any = current_app.tasks[name]
-    hard = task.time_limit or settings.CELERY_TASK_TIME_LIMIT
-    soft = task.soft_time_limit or settings.CELERY_TASK_SOFT_TIME_LIMIT
+    hard: int = task.time_limit or settings.CELERY_TASK_TIME_LIMIT
+    soft: int = task.soft_time_limit or settings.CELERY_TASK_SOFT_TIME_LIMIT
     assert soft < hard <= HARD_TIME_LIMIT_SECONDS_MAX
     assert hard < settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"]

@@ -60,8 +60,8 @@ def forget_old(head_number: int) -> None:
 def _compare(chain: Chain, head: BlockHeader, last_number: int) -> list[int]:
     """Ask for every block that matters again, and take back what the chain no longer holds."""
     recorded_hash = Block.objects.filter(number=head.number).values_list("hash", flat=True).first()
-    if head.number < last_number and recorded_hash == head.hash:
-        # The node lags behind what it, or another one, told before; nothing was taken back.
+    if head.number < last_number and recorded_hash in (None, head.hash):
+        # The node lags behind what it, or another one, told before, maybe by more than is recorded. That is no news.
         return []
     mined = set(Transaction.objects.filter(stage=Stage.MINED).values_list("block_number", flat=True).distinct())
     recorded = set(Block.objects.order_by("-number").values_list("number", flat=True)[:WINDOW])

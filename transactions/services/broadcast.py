@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 PLAIN_GAS = 21_000
 """The gas of a transfer to an address without code (Ethereum yellow paper, appendix G)."""
 
+GAS_MARGIN_PERCENT = 20
+"""What is added for a recipient with code, which may need more by the time the payment is mined."""
+
 
 @dataclass(slots=True)
 class _Plan:
@@ -141,11 +144,12 @@ def _plan_batch(wallet: Wallet, batch: list[Transaction], terms: BroadcastTerms)
             short = row.total_in_wei > budget
             plan.wait[row.pk] = WaitReason.WALLET_FUNDS if short else WaitReason.RECIPIENT
             continue
-        price = price_transfer(terms.quote, gas_limit=estimate.gas, fee_paid_in_wei=row.transaction_fee_total_in_wei)
+        gas_limit = _gas_limit(estimate.gas)
+        price = price_transfer(terms.quote, gas_limit=gas_limit, fee_paid_in_wei=row.transaction_fee_total_in_wei)
         if price is None:
             plan.wait[row.pk] = WaitReason.NETWORK_FEE
             continue
-        cost = row.transaction_amount_in_wei + estimate.gas * price.max_fee_per_gas_in_wei
+        cost = row.transaction_amount_in_wei + gas_limit * price.max_fee_per_gas_in_wei
         if cost > budget:
             plan.wait[row.pk] = WaitReason.WALLET_FUNDS
             continue
@@ -155,13 +159,18 @@ def _plan_batch(wallet: Wallet, batch: list[Transaction], terms: BroadcastTerms)
             nonce=nonce,
             to_address=row.to_public_address,
             value_in_wei=row.transaction_amount_in_wei,
-            gas_limit=estimate.gas,
+            gas_limit=gas_limit,
             max_fee_per_gas_in_wei=price.max_fee_per_gas_in_wei,
             max_priority_fee_per_gas_in_wei=price.max_priority_fee_per_gas_in_wei,
         )
         nonce += 1
         plan.send.append((row, transfer))
     return plan
+
+
+def _gas_limit(estimated_gas: int) -> int:
+    """Return the limit to sign: a plain transfer needs exactly what it needs, code may need more later."""
+    return estimated_gas if estimated_gas == PLAIN_GAS else estimated_gas * (100 + GAS_MARGIN_PERCENT) // 100
 
 
 def _in_flight_in_wei(wallet: Wallet) -> int:

@@ -23,6 +23,8 @@ class Valkey(Server):
         argv = [str(_binary()), "--bind", LOOPBACK, "--port", str(self.port), "--dir", str(self.data_dir)]
         # A broker must refuse when it is full, never forget; the append-only file is synced each second.
         argv += ["--maxmemory-policy", "noeviction", "--save", "", "--databases", "64"]
+        # Under its own command line it is found by those who look for what this folder's stack left.
+        argv += ["--set-proc-title", "no"]
         argv += ["--appendonly", "yes" if durable else "no", "--appendfsync", "everysec"]
         self.process = ChildProcess(name, argv, log_path=log_path)
 

@@ -1,0 +1,104 @@
+"""What is down comes back, and nothing was lost meanwhile: cache, broker, node."""
+
+import json
+import urllib.request
+from pathlib import Path
+
+import pytest
+from django.test import override_settings
+
+from tests.conftest import StartWeb, StartWorker
+from tests.desk import ETHER, make_address
+from tests.flows.conftest import LiveDesk
+from transactions.models import Transaction
+from transactions.states import Stage
+from txnsite.celery import app
+from txnsite.stack.anvil import Anvil
+from txnsite.stack.process import wait_for
+from txnsite.stack.valkey import Valkey
+
+
+def pay(url: str, token: str, account_id: int, to: str, key: str) -> tuple[int, dict[str, object]]:
+    """POST a payment of one ether and return status and body."""
+    body = {"user_account_id": account_id, "to_public_address": to, "transaction_amount_in_wei": str(ETHER)}
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", "Idempotency-Key": key}
+    request = urllib.request.Request(
+        f"{url}/api/v1/transactions", data=json.dumps(body).encode(), headers=headers, method="POST"
+    )
+    with urllib.request.urlopen(request, timeout=20) as response:
+        return response.status, json.load(response)
+
+
+@pytest.mark.parametrize("down", ["CACHE_URL", "CELERY_BROKER_URL"])
+def test_a_payment_is_accepted_while_cache_or_broker_is_down(
+    down: str, live_desk: LiveDesk, start_web: StartWeb, celery_worker: StartWorker
+) -> None:
+    web = start_web(env={down: "redis://127.0.0.1:1/0"})
+    to = make_address()
+
+    status, body = pay(web.url, live_desk.token(), live_desk.account.pk, to, "while-down")
+    again, same = pay(web.url, live_desk.token(), live_desk.account.pk, to, "while-down")
+
+    assert (status, again) == (201, 200)
+    assert same == body
+    # Workers with everything up: as soon as it is back, the payment goes out.
+    celery_worker("money")
+    live_desk.run_to_the_end()
+    live_desk.assert_paid_once([Transaction.objects.get()])
+
+
+def test_a_payment_is_accepted_while_the_node_is_down(
+    live_desk: LiveDesk, start_web: StartWeb, celery_worker: StartWorker, own_anvil: Anvil
+) -> None:
+    own_anvil.set_balance(live_desk.wallet.address, 1_000 * ETHER)
+    live_desk.anvil = own_anvil
+    environment = {"CHAIN_RPC_URLS": own_anvil.url, "CHAIN_RPC_TIMEOUT_SECONDS": "1"}
+    web = start_web(env=environment)
+    celery_worker("money", env=environment)
+    own_anvil.stop()
+
+    status, _ = pay(web.url, live_desk.token(), live_desk.account.pk, make_address(), "while-down")
+    live_desk.tick_until(
+        lambda: Transaction.objects.filter(wait_reason="node").exists(), "the payment to say what it waits for"
+    )
+    assert status == 201
+    assert Transaction.objects.get().stage == Stage.ACCEPTED
+
+    own_anvil.start()
+    live_desk.run_to_the_end()
+    live_desk.assert_paid_once([Transaction.objects.get()])
+
+
+def test_a_worker_goes_on_after_its_broker_was_restarted_with_a_task_in_flight(
+    live_desk: LiveDesk, celery_worker: StartWorker, own_valkey: Valkey, tmp_path: Path
+) -> None:
+    """The reason for Celery 5.6: a 5.7.0 worker dies of this (docs/adr/0001-celery-5.6.md)."""
+    payments = live_desk.accept(1, [make_address()])
+    broker = own_valkey.url_of(0)
+    release = tmp_path / "release"
+    worker = celery_worker(
+        "money",
+        concurrency=2,
+        env={
+            "CELERY_BROKER_URL": broker,
+            "FAULT_POINTS": f"broadcast.saved=wait:{release}",
+            "FAULT_DIR": str(tmp_path),
+        },
+    )
+    with override_settings(CELERY_BROKER_URL=broker), app.connection_for_write(broker) as connection:
+        app.send_task("tasks.money.broadcast", connection=connection, queue="money")
+        wait_for((tmp_path / "broadcast.saved").exists, what="a task in flight", timeout_seconds=20)
+        pid = worker.pid
+        own_valkey.restart()
+        release.touch()
+
+    def settled() -> bool:
+        live_desk.anvil.mine()
+        with app.connection_for_write(broker) as connection:
+            app.send_task("tasks.money.follow", connection=connection, queue="money", expires=5)
+        return Transaction.objects.get().stage == Stage.SETTLED
+
+    wait_for(settled, what="the payment's end, by the same worker", timeout_seconds=60, every_seconds=0.3)
+    assert worker.is_running
+    assert worker.pid == pid
+    live_desk.assert_paid_once(payments)

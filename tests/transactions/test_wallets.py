@@ -1,0 +1,103 @@
+"""Wallets: registered once, with what the chain knows of them; and whether the node follows our chain at all."""
+
+import pytest
+from pytest_django.fixtures import Settings
+
+from accounts.models import Account
+from tests.chain.harness import fresh_signer, transfer
+from tests.desk import ETHER, Desk, make_address
+from tests.fakes.chain import FakeChain
+from transactions.chain import ChainUnavailableError
+from transactions.exceptions import ChainMismatchError
+from transactions.models import Wallet
+from transactions.services.match import require_matching_chain
+from transactions.services.wallets import register_wallet, sending_wallets
+
+
+def new_chain(blocks: int) -> FakeChain:
+    """Return a chain of the same id that shares nothing but its genesis with the others."""
+    chain = FakeChain()
+    chain.mine(blocks)
+    chain.reorg(blocks)
+    return chain
+
+
+class TestRegister:
+    @pytest.mark.django_db
+    def test_a_new_wallet_has_an_account_and_the_pending_count(self) -> None:
+        chain, signer = FakeChain(), fresh_signer()
+        chain.set_balance(signer.address, ETHER)
+        sent = signer.sign([transfer(nonce=nonce, to_address=make_address()) for nonce in range(3)])
+        chain.send_raw([one.raw for one in sent[:2]], [one.hash for one in sent[:2]])
+        chain.mine()
+        chain.send_raw([sent[2].raw], [sent[2].hash])
+
+        wallet = register_wallet(signer.address, chain=chain)
+
+        assert (wallet.address, wallet.next_nonce, wallet.paused_at) == (signer.address, 3, None)
+        assert (wallet.account.kind, wallet.account.current_balance_in_wei) == ("hot_wallet", 0)
+        assert wallet.account.name == f"Hot wallet {signer.address}"
+
+    @pytest.mark.django_db
+    def test_the_second_time_nothing_is_asked_or_changed(self, desk: Desk) -> None:
+        Wallet.objects.update(next_nonce=7)
+        before = Account.objects.count()
+        with desk.chain.outage():
+            assert register_wallet(desk.wallet.address, chain=desk.chain) == desk.wallet
+        assert Wallet.objects.get().next_nonce == 7
+        assert Account.objects.count() == before
+
+    @pytest.mark.django_db
+    def test_without_a_node_there_is_no_wallet(self) -> None:
+        chain = FakeChain()
+        with chain.outage(), pytest.raises(ChainUnavailableError):
+            register_wallet(make_address(), chain=chain)
+        assert not Wallet.objects.exists()
+        assert not Account.objects.exists()
+
+    def test_those_that_may_send(self, desk: Desk) -> None:
+        second, third = desk.add_wallet(), desk.add_wallet()
+        Wallet.objects.filter(pk=second.pk).update(paused_at=desk.wallet.created_at, paused_reason="x")
+        assert sending_wallets() == [desk.wallet, third]
+
+
+class TestMatch:
+    @pytest.fixture
+    def paid(self, desk: Desk) -> Desk:
+        """A desk with a settled payment in block 1 and one waiting in block 11."""
+        desk.accept()
+        desk.broadcast()
+        desk.mine(10)
+        desk.accept()
+        desk.broadcast()
+        desk.mine(2)
+        return desk
+
+    def test_the_chain_that_was_followed(self, paid: Desk) -> None:
+        require_matching_chain(paid.chain)
+
+    def test_a_chain_of_another_id(self, paid: Desk, settings: Settings) -> None:
+        settings.CHAIN_ID = 1
+        with pytest.raises(ChainMismatchError, match="chain 31337; CHAIN_ID says 1"):
+            require_matching_chain(paid.chain)
+
+    def test_a_new_chain_of_the_same_id(self, paid: Desk) -> None:
+        with pytest.raises(ChainMismatchError, match="does not have the blocks of payments"):
+            require_matching_chain(new_chain(100))
+
+    def test_an_empty_chain(self, paid: Desk) -> None:
+        with pytest.raises(ChainMismatchError):
+            require_matching_chain(FakeChain())
+
+    def test_a_few_other_blocks_at_the_tip_are_a_reorg(self, paid: Desk) -> None:
+        paid.chain.reorg(3)
+        require_matching_chain(paid.chain)
+
+    def test_another_chain_before_anything_was_settled(self, desk: Desk) -> None:
+        desk.mine(5)
+        require_matching_chain(desk.chain)
+        with pytest.raises(ChainMismatchError, match="none of the blocks"):
+            require_matching_chain(new_chain(20))
+
+    def test_a_new_database_matches_any_chain(self, desk: Desk) -> None:
+        require_matching_chain(desk.chain)

@@ -1,0 +1,160 @@
+"""A payment's state in plain words: every stage, wait and failure has them, and they tell what became of the money."""
+
+from typing import Any
+
+import pytest
+
+from tests.desk import ETHER, FEE, RECIPIENT
+from transactions.detail import Detail
+from transactions.states import FailureReason, Stage, Status, WaitReason
+from transactions.wording import Story, tell
+
+AT = {stage: f"2026-01-02T03:04:0{number}Z" for number, stage in enumerate(Stage)}
+
+
+def detail(stage: Stage = Stage.ACCEPTED, *, confirmations: int = 0, **changes: Any) -> Detail:
+    """Return a payment of 1 ether as it is in a stage."""
+    reached = list(Stage)[: list(Stage).index(stage) + 1]
+    at = {name: AT[name] if name in reached else None for name in Stage}
+    in_block = stage in (Stage.MINED, Stage.SETTLED)
+    values = Detail(
+        id=12,
+        owner_id=1,
+        user_account_id=3,
+        status=Status.SUCCESSFUL if stage == Stage.SETTLED else Status.PENDING,
+        stage=stage,
+        failure_reason="",
+        failure_detail="",
+        wait_reason="",
+        to_public_address=RECIPIENT,
+        from_public_address="" if stage == Stage.ACCEPTED else RECIPIENT,
+        transaction_hash=None if stage == Stage.ACCEPTED else "0x" + "1" * 64,
+        transaction_amount_in_wei=str(ETHER),
+        transaction_fee_total_in_wei=str(FEE),
+        transaction_fee_blockchain_in_wei="21000" if in_block else None,
+        nonce=None if stage == Stage.ACCEPTED else 0,
+        block_number=100 if in_block else None,
+        block_hash="0x" + "2" * 64 if in_block else "",
+        confirmations=confirmations,
+        confirmations_required=10,
+        accepted_at=AT[Stage.ACCEPTED],
+        signed_at=at[Stage.SIGNED],
+        broadcast_at=at[Stage.BROADCAST],
+        mined_at=at[Stage.MINED],
+        settled_at=at[Stage.SETTLED],
+    )
+    return Detail(**{**values, **changes})  # type: ignore[typeddict-item]
+
+
+def failed(reason: FailureReason, *, in_block: bool = False) -> Detail:
+    """Return a payment that failed, in a block or before it was signed."""
+    base = detail(Stage.SETTLED, confirmations=10) if in_block else detail()
+    changes = {
+        "stage": Stage.SETTLED,
+        "status": Status.FAILED,
+        "failure_reason": reason,
+        "settled_at": AT[Stage.SETTLED],
+    }
+    return Detail(**{**base, **changes})  # type: ignore[typeddict-item]
+
+
+def states(story: Story) -> dict[str, str]:
+    return {step.name: step.state for step in story.steps}
+
+
+@pytest.mark.parametrize(
+    ("stage", "headline", "expected", "progress"),
+    [
+        (Stage.ACCEPTED, "Accepted, about to be signed", "done now later later later", "Step 1 of 5"),
+        (Stage.SIGNED, "Signed, about to be sent", "done done now later later", "Step 2 of 5"),
+        (Stage.BROADCAST, "Sent, waiting for a block", "done done done now later", "Step 3 of 5"),
+        (Stage.MINED, "In a block, being confirmed", "done done done now later", "0 of 10 confirmations"),
+        (Stage.SETTLED, "Payment done", "done done done done done", "Done"),
+    ],
+)
+def test_each_stage_has_its_words_and_steps(stage: Stage, headline: str, expected: str, progress: str) -> None:
+    story = tell(detail(stage))
+    assert story.headline == headline
+    assert list(states(story)) == ["Accepted", "Signed", "Sent to the network", "Confirmations", "Done"]
+    assert " ".join(states(story).values()) == expected
+    assert story.progress == progress
+    assert story.is_final is (stage == Stage.SETTLED)
+
+
+def test_the_bar_only_ever_grows_on_the_way() -> None:
+    way = [detail(stage) for stage in list(Stage)[:3]]
+    way += [detail(Stage.MINED, confirmations=number) for number in range(11)] + [detail(Stage.SETTLED)]
+    percents = [tell(step).percent for step in way]
+    assert percents == sorted(set(percents))
+    assert percents[0] > 0
+    assert percents[-1] == 100
+
+
+def test_confirmations_are_counted_up_to_what_is_required() -> None:
+    assert tell(detail(Stage.MINED, confirmations=3)).progress == "3 of 10 confirmations"
+    assert tell(detail(Stage.MINED, confirmations=12)).progress == "10 of 10 confirmations"
+    assert tell(detail(Stage.SETTLED, confirmations=12)).steps[3].note == "10 of 10"
+
+
+def test_a_payment_that_is_deep_enough_waits_for_the_ledger_or_for_finality() -> None:
+    deep = detail(Stage.MINED, confirmations=10)
+    assert tell(deep).headline == "Confirmed, being booked"
+    assert tell(deep, by_depth=False).headline == "Confirmed, waiting for finality"
+    assert "final" not in tell(detail(Stage.MINED, confirmations=9), by_depth=False).headline
+
+
+def test_steps_carry_the_times_that_are_behind_them() -> None:
+    times = [step.at for step in tell(detail(Stage.BROADCAST)).steps]
+    assert times == [AT[Stage.ACCEPTED], AT[Stage.SIGNED], AT[Stage.BROADCAST], None, None]
+
+
+def test_a_payment_whose_block_left_the_chain_is_no_longer_told_as_confirmed() -> None:
+    sent_again = detail(Stage.BROADCAST, mined_at=AT[Stage.MINED])
+    assert states(tell(sent_again))["Confirmations"] == "now"
+    assert tell(sent_again).steps[3].at is None
+
+
+def test_on_the_way_the_money_is_reserved_and_afterwards_it_is_gone() -> None:
+    assert tell(detail()).money.startswith("1.008 ETH are reserved on your account")
+    done = tell(detail(Stage.SETTLED))
+    assert done.money == "1.008 ETH left your account: the amount, and the fee of 0.008 ETH."
+    assert done.explanation == "1 ETH arrived, and the network has confirmed it."
+
+
+WAITS = [reason for reason in WaitReason if reason != WaitReason.NOTHING]
+
+
+@pytest.mark.parametrize("reason", WAITS)
+def test_each_wait_says_what_for_and_that_nothing_is_to_be_done(reason: WaitReason) -> None:
+    story = tell(detail(wait_reason=reason))
+    assert story.headline.startswith("Waiting for ")
+    assert story.headline != "Waiting for a moment", "every reason has words of its own"
+    assert (story.tone, story.badge, story.is_final) == ("warn", "Waiting", False)
+    assert story.advice.startswith("Nothing.")
+
+
+@pytest.mark.parametrize("reason", list(FailureReason))
+def test_each_failure_says_what_happened_that_no_money_was_taken_and_what_to_do(reason: FailureReason) -> None:
+    story = tell(failed(reason))
+    assert story.headline != "The payment failed", "every reason has words of its own"
+    assert story.money == "No money was taken. The 1.008 ETH that were reserved are available to you again."
+    assert story.explanation
+    assert "new payment" in story.advice
+    assert (story.tone, story.badge, story.is_final, story.percent) == ("bad", "Failed", True, 100)
+
+
+def test_a_failure_shows_only_the_steps_it_went() -> None:
+    assert states(tell(failed(FailureReason.REJECTED))) == {"Accepted": "done", "Failed": "failed"}
+    assert states(tell(failed(FailureReason.REVERTED, in_block=True))) == {
+        "Accepted": "done",
+        "Signed": "done",
+        "Sent to the network": "done",
+        "Confirmations": "done",
+        "Failed": "failed",
+    }
+
+
+def test_reasons_of_a_newer_release_have_words_too() -> None:
+    assert tell(detail(wait_reason="weather")).headline == "Waiting for a moment"
+    unknown = Detail(**{**failed(FailureReason.EXPIRED), "failure_reason": "weather"})  # type: ignore[typeddict-item]
+    assert tell(unknown).money.startswith("No money was taken.")
