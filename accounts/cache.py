@@ -34,6 +34,11 @@ for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[i + 1], 'EX', ARGV[1])
 return #KEYS
 """
 
+_FORGET_IF = """
+for _, key in ipairs(KEYS) do if redis.call('GET', key) == ARGV[1] then redis.call('DEL', key) end end
+return #KEYS
+"""
+
 
 class CacheCommands:
     """Commands over JSON values under the site's key prefix."""
@@ -43,6 +48,7 @@ class CacheCommands:
         self._prefix = prefix
         self._replace = client.register_script(_REPLACE)
         self._write_all = client.register_script(_WRITE_ALL)
+        self._forget_if = client.register_script(_FORGET_IF)
         self._silent_until = 0.0
 
     def read(self, keys: Sequence[str]) -> dict[str, Any]:
@@ -71,6 +77,10 @@ class CacheCommands:
     def forget(self, keys: Sequence[str]) -> None:
         """Delete keys."""
         self._try(lambda: self._client.delete(*(self._prefix + key for key in keys)))
+
+    def forget_if(self, keys: Sequence[str], value: Any) -> None:
+        """Delete those of the keys that still hold this value."""
+        self._try(lambda: self._forget_if([self._prefix + key for key in keys], [json.dumps(value)]))
 
     def acquire(self, key: str, seconds: float, wait_seconds: float) -> Lock | None:
         """Take a lock that frees itself after `seconds`, waiting up to `wait_seconds`; return nothing if it isn't free.

@@ -44,7 +44,7 @@ class DeskScheduler(DatabaseScheduler):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._leadership = Leadership("beat")
-        self._leads = False
+        self._leads: bool | None = None
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
@@ -53,8 +53,8 @@ class DeskScheduler(DatabaseScheduler):  # type: ignore[misc]
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send what is due, if this beat leads; return how many seconds to sleep."""
         if not self._leadership.is_ours():
-            if self._leads:
-                logger.warning("Another beat may lead now: this one stands by.")
+            if self._leads is not False:
+                logger.info("Another beat leads: this one stands by.")
             self._leads = False
             return STAND_BY_SECONDS
         try:

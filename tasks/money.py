@@ -4,6 +4,7 @@ import logging
 
 from celery import shared_task
 from django.utils import timezone
+from kombu.exceptions import OperationalError
 
 from accounts.cache import cache_commands
 from transactions.chain.exceptions import ChainError
@@ -28,8 +29,11 @@ def broadcast(**_kwargs: object) -> None:
 @shared_task
 def follow(**_kwargs: object) -> None:
     """Take in the newest block; wake the broadcaster for payments that no nudge was heard for."""
-    if has_work():
-        broadcast.apply_async(expires=10)
+    try:
+        if has_work():
+            broadcast.apply_async(expires=10)
+    except OperationalError:
+        logger.warning("The broker does not answer; the broadcaster is woken with a later tick.")
     try:
         follow_chain()
     except ChainError as error:

@@ -5,8 +5,8 @@ How staleness is kept out, whatever dies when:
 - A reader that finds nothing leaves a *lease* in the cache before it reads the database, and its answer replaces the
   lease only if the lease is still there.
 - A writer puts a *barrier* over the entry before its change is committed, which ends any lease, and takes it away
-  after the commit. While the barrier stands, readers go to the database; should the writer die in between, the
-  barrier runs out by itself after the entry would have.
+  after the commit if no later writer has put up its own. While the barrier stands, readers go to the database; should
+  the writer die in between, the barrier runs out by itself after the entry would have.
 
 So an answer read before a change can never be stored after it. If the cache itself is unreachable, everything is
 read from the database.
@@ -29,7 +29,6 @@ HEAD_KEY = "chain:head"
 HEAD_CACHE_SECONDS = 5
 BARRIER_SECONDS = 90
 LEASE_SECONDS = 10
-_BARRIER = {"barrier": True}
 _MISSING = {"missing": True}
 
 
@@ -94,13 +93,17 @@ def wait_for_hash(transaction_id: int, timeout_seconds: float) -> Detail | None:
         time.sleep(0.05)
 
 
-def announce_change(transaction_ids: Iterable[int]) -> None:
-    """Keep the cache true while these transactions change; call it in the database transaction that changes them."""
+def announce_change(transaction_ids: Iterable[int], *, insist: bool = True) -> None:
+    """Keep the cache true while these transactions change; call it in the database transaction that changes them.
+
+    :param insist: try even while this process leaves the cache alone after a failure: others may be reading from it.
+    """
     keys = [_key(transaction_id) for transaction_id in transaction_ids]
     if not keys:
         return
-    cache_commands().write_all(dict.fromkeys(keys, _BARRIER), BARRIER_SECONDS)
-    db_transaction.on_commit(lambda: cache_commands().forget(keys))
+    barrier = {"barrier": secrets.token_hex(8)}
+    cache_commands().write_all(dict.fromkeys(keys, barrier), BARRIER_SECONDS, insist=insist)
+    db_transaction.on_commit(lambda: cache_commands().forget_if(keys, barrier))
 
 
 def announce_head(number: int) -> None:

@@ -53,7 +53,8 @@ def first_pk(label: str) -> object:
 
 
 def test_everything_of_the_desk_is_shown() -> None:
-    assert SHOWN == {*VIEWED, "auth.group"} - {"transactions.attempt"}
+    shown = set(VIEWED) - {"transactions.attempt"}
+    assert SHOWN == shown | {"auth.group"}  # noqa: SIM300 (these are what is asked about)
 
 
 @pytest.mark.parametrize("label", sorted(SHOWN))

@@ -45,8 +45,6 @@ def test_ether_is_exact_and_copied_as_a_plain_number(amount: int | str, text: st
 def test_what_is_not_there_is_shown_as_nothing() -> None:
     shown = [ether(None), wei(None), hexadecimal(None), hexadecimal(""), short_hexadecimal(None), moment(None)]
     assert shown == [""] * 6
-        ""
-    ] * 6
 
 
 @pytest.mark.parametrize("amount", [0, 7, 999, 1_000, 12_345, 123_456, -1_234_567, WEI_MAX])

@@ -16,6 +16,7 @@ from django.db import close_old_connections
 from django.test import Client
 from hypothesis import HealthCheck
 from schemathesis import Case
+from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     allow_header_conformance,
     content_type_conformance,
@@ -25,7 +26,6 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
     unsupported_method,
 )
-from schemathesis.checks import not_a_server_error
 
 from tests.api.callers import Caller, json_of
 from tests.books import assert_books_balance
@@ -70,3 +70,75 @@ def site() -> Iterator[WSGIHandler]:
 def test_every_answer_is_as_described(case: Case, caller: Caller, desk: Desk, site: WSGIHandler) -> None:
     case.call_and_validate(app=site, headers={"Authorization": f"Bearer {caller.token}"}, checks=CHECKS)
     assert_books_balance()
+
+
+def operations() -> list[tuple[str, str, dict[str, Any]]]:
+    """Return method, path and description of every operation."""
+    paths = schema.raw_schema["paths"]
+    return [
+        (method.upper(), path, operation)
+        for path, by_method in paths.items()
+        for method, operation in by_method.items()
+    ]
+
+
+def test_the_operations_are_those_promised() -> None:
+    assert {(method, path) for method, path, _ in operations()} == {
+        ("POST", "/api/v1/transactions"),
+        ("GET", "/api/v1/transactions"),
+        ("GET", "/api/v1/transactions/{transaction_id}"),
+        ("GET", "/api/v1/accounts"),
+        ("GET", "/api/v1/accounts/{account_id}"),
+        ("GET", "/api/v1/accounts/{account_id}/entries"),
+        ("GET", "/api/v1/tasks/{task_run_id}"),
+        ("GET", "/api/v1/problems/{code}"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "operation"), operations(), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_every_problem_is_described_with_an_example(method: str, path: str, operation: dict[str, Any]) -> None:
+    responses = operation["responses"]
+    assert {"422", "500", "503"} <= set(responses)
+    assert ("401" in responses) == ("security" in operation) == (path != "/api/v1/problems/{code}")
+    assert ({"400", "403", "413", "415"} <= set(responses)) == (method == "POST")
+    for status, response in responses.items():
+        if int(status) < 400:
+            assert set(response["content"]) == {"application/json"}
+            continue
+        (media_type, content), *others = response["content"].items()
+        assert (media_type, others) == ("application/problem+json", [])
+        assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
+        for code, example in content["examples"].items():
+            assert (example["value"]["code"], example["value"]["status"]) == (code, int(status))
+    assert ("Retry-After" in responses["503"]["headers"]) is True
+
+
+def test_the_headers_of_a_payment_are_described() -> None:
+    operation = schema.raw_schema["paths"]["/api/v1/transactions"]["post"]
+    assert [parameter["name"] for parameter in operation["parameters"]] == ["Idempotency-Key", "Prefer"]
+    assert set(operation["responses"]["201"]["headers"]) == {"Location", "Preference-Applied"}
+    assert set(operation["responses"]["200"]["headers"]) == {"Location", "Preference-Applied", "Idempotency-Replayed"}
+    assert "Retry-After" in operation["responses"]["409"]["headers"]
+
+
+def test_the_description_is_served_without_a_token(client: Client) -> None:
+    description = json_of(client.get("/api/v1/openapi.json"))  # type: ignore[arg-type]
+    assert description["openapi"].startswith("3.1")
+    assert description["paths"].keys() == schema.raw_schema["paths"].keys()
+
+
+def test_the_docs_page_needs_nothing_from_elsewhere(client: Client) -> None:
+    page = client.get("/api/v1/docs")
+    assert page.status_code == 200
+    policy = page["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+    addresses = re.findall(r'(?:src|href)="([^"]*)"', page.content.decode())
+    assert len(addresses) >= 4
+    assert all(address.startswith("/static/ninja/") for address in addresses)
+
+
+def test_the_api_itself_sends_no_policy_for_pages(client: Client) -> None:
+    assert "Content-Security-Policy" not in client.get("/api/v1/openapi.json")

@@ -98,6 +98,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool:
         try:
             pyfuncitem.obj(**arguments)
         finally:
+            # The connections of now; after the event loop's end there would be others.
+            connections.close_all()
             if isinstance(pages := arguments.get("open_page"), OpenPage):
                 pages.close()
             connections.close_all()
@@ -142,9 +144,9 @@ class LiveDesk:
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_role("heading", name="Accounts", exact=True)).to_be_visible()
 
-    def mine(self) -> None:
-        """Mine a block and have the worker look at it, as beat would within a second."""
-        self.chain.mine()
+    def mine(self, blocks: int = 1) -> None:
+        """Mine blocks and have the worker look at them, as beat would within a second."""
+        self.chain.mine(blocks)
         follow.delay()
 
 

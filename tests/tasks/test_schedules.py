@@ -137,4 +137,5 @@ def test_each_task_ends_in_time(name: str) -> None:
     hard: int = task.time_limit or settings.CELERY_TASK_TIME_LIMIT
     soft: int = task.soft_time_limit or settings.CELERY_TASK_SOFT_TIME_LIMIT
     assert soft < hard <= HARD_TIME_LIMIT_SECONDS_MAX
-    assert hard < settings.CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"]
+    transport: dict[str, Any] = settings.CELERY_BROKER_TRANSPORT_OPTIONS
+    assert hard < transport["visibility_timeout"]

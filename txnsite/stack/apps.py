@@ -87,7 +87,7 @@ class CeleryWorker(Unit):
 
 
 class Beat(Unit):
-    """Celery beat with the schedules of the database. Run one: two would send everything twice."""
+    """Celery beat with the schedules of the database; settings name the scheduler, of which one leads."""
 
     def __init__(self, *, env: Mapping[str, str], log_path: Path) -> None:
         self.name = "beat"

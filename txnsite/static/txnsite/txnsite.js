@@ -1,10 +1,8 @@
 // Small comforts on top of pages that work without them: copy buttons, one click a payment, live progress that glides.
 "use strict";
 
-// --- Copy buttons: hidden until there is a script to make them work -------------------------------------------------
-function showCopyButtons(root) {
-  for (const button of root.querySelectorAll("button[data-copy][hidden]")) button.hidden = false;
-}
+// --- Copy buttons: the style sheet shows them where there is a script to make them work ------------------------------
+document.documentElement.classList.add("scripted");
 
 async function copy(text) {
   if (navigator.clipboard && window.isSecureContext) return navigator.clipboard.writeText(text);
@@ -59,7 +57,6 @@ document.addEventListener("htmx:beforeSwap", () => {
   lastValue = bar && bar.hasAttribute("value") ? bar.value : null;
 });
 document.addEventListener("htmx:afterSwap", () => {
-  showCopyButtons(document);
   const bar = document.querySelector("[data-live] progress");
   if (!bar || lastValue === null || !bar.hasAttribute("value") || bar.value === lastValue) return;
   const value = bar.value;
@@ -77,5 +74,3 @@ document.addEventListener("htmx:responseError", () => tellConnection(true));
 document.addEventListener("htmx:afterOnLoad", (event) => {
   if (event.detail.xhr.status < 400) tellConnection(false);
 });
-
-showCopyButtons(document);
