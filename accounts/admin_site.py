@@ -32,6 +32,8 @@ class DeskAdminSite(AdminSite):
     site_title = "txnsite"
     index_title = "Operations"
     empty_value_display = "–"
+    # The tables need the width; the way back is in the breadcrumbs.
+    enable_nav_sidebar = False
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         return {**super().each_context(request), "flower_url": getattr(settings, "FLOWER_URL", "")}

@@ -41,7 +41,9 @@ def main() -> int:
     say()
     say(table(figures))
     if options.quick:
-        say("\nA short try: for figures that mean something run it without --quick, on a machine that does nothing else.")
+        say(
+            "\nA short try. Figures that mean something take a run without --quick on a machine that does nothing else."
+        )
     write_json(options.output, figures, machine, quick=options.quick)
     return 0 if options.quick or all(figure.met for figure in figures) else 1
 

@@ -26,8 +26,13 @@ DATABASE = "bench"
 _EMPTY_DATABASE = "bench_empty"
 # The measured rows read when a change was committed (pg_xact_commit_timestamp), which no program's own clock tells.
 _POSTGRES_SETTINGS = {"track_commit_timestamp": "on"}
-_NOT_INHERITED = ("SECRET_KEY_FILE", "KEYSTORE_PASSPHRASE_FILE", "DATABASE_URL_FILE", "FAULT_POINTS", "FAULT_DIR", "STATIC_ROOT")
-_NOT_INHERITED += ("CONFIRMATIONS", "CHAIN_FINALITY", "PAYMENT_FEE_IN_WEI", "CHAIN_RPC_BATCH_SIZE", "LOG_LEVEL")
+# What the person at the terminal may have set, and would make the figures mean something else, or stop the start.
+_NOT_INHERITED = (
+    *(f"{name}_FILE" for name in ("SECRET_KEY", "KEYSTORE_PASSPHRASE", "DATABASE_URL", "CACHE_URL", "CHAIN_RPC_URLS")),
+    *("CELERY_BROKER_URL_FILE", "CELERY_RESULT_URL_FILE", "FAULT_POINTS", "FAULT_DIR", "STATIC_ROOT", "LOG_LEVEL"),
+    *("CONFIRMATIONS", "CHAIN_FINALITY", "PAYMENT_FEE_IN_WEI", "CHAIN_RPC_BATCH_SIZE", "CHAIN_RPC_TIMEOUT_SECONDS"),
+    *("DATABASE_POOL_SIZE", "HSTS_SECONDS", "BEHIND_PROXY", "CSRF_TRUSTED_ORIGINS", "SECURE_COOKIES"),
+)
 
 
 class Desk:
@@ -83,24 +88,31 @@ class Desk:
         if block_seconds is not None:
             self.anvil.set_block_time(block_seconds)
 
-    # --- The desk's own processes, as `make run` starts them ----------------------------------------------------------
-    def start_web(self, *, workers: int = 2) -> int:
-        """Start the web server and return its port."""
-        port = free_port()
-        self._start(Web(port=port, workers=workers, env={**os.environ, "DATABASE_POOL": "1"}, log_path=self._log("web")))
-        return port
+    def run(self, *, web_workers: int | None = 2, beat: bool = True, chain_url: str | None = None) -> int:
+        """Start the desk's own processes as `make run` does, wait until all work, and return the site's port.
 
-    def start_workers(self, *, chain_url: str | None = None) -> None:
-        """Start the workers of all queues and wait until they take tasks."""
+        :param web_workers: processes of the web server; None starts none.
+        :param beat: start the scheduler too, and wait until the follower has run.
+        :param chain_url: where they all find the node instead of at its own address.
+        """
         env = {**os.environ, "CHAIN_RPC_URLS": chain_url or self.anvil.url}
-        self._start(CeleryWorker(queues=["money"], concurrency=2, env=env, log_path=self._log("worker-money")))
-        queues = ["files", "housekeeping"]
-        self._start(CeleryWorker(queues=queues, name="worker-files", env=env, log_path=self._log("worker-files")))
-
-    def start_beat(self) -> None:
-        """Start the scheduler with the schedules that every desk begins with; return when the follower has run."""
-        self._start(Beat(env=os.environ, log_path=self._log("beat")))
-        wait_for(self._has_followed, what="the follower's first block", timeout_seconds=60, every_seconds=0.1)
+        port = free_port()
+        if web_workers is not None:
+            web_env = {**env, "DATABASE_POOL": "1"}
+            self._programs.append(Web(port=port, workers=web_workers, env=web_env, log_path=self._log("web")))
+        queues = {"worker-money": (["money"], 2), "worker-files": (["files", "housekeeping"], 1)}
+        for name, (of, processes) in queues.items():
+            worker = CeleryWorker(name=name, queues=of, concurrency=processes, env=env, log_path=self._log(name))
+            self._programs.append(worker)
+        if beat:
+            self._programs.append(Beat(env=env, log_path=self._log("beat")))
+        for program in self._programs:
+            program.launch()
+        for program in self._programs:
+            program.process.wait_ready(program.is_ready, program.ready_timeout_seconds)
+        if beat:
+            wait_for(self._has_followed, what="the follower's first block", timeout_seconds=60, every_seconds=0.1)
+        return port
 
     def stop_programs(self) -> None:
         while self._programs:
@@ -111,10 +123,6 @@ class Desk:
         units = [unit for unit in (*self._programs, self.postgres, self.valkey, self.anvil) if unit.is_running]
         used = {unit.name: _cpu_seconds_of(unit.pid) for unit in units}
         return used | {"bench": _cpu_seconds_of(os.getpid(), alone=True)}
-
-    def _start(self, program: Unit) -> None:
-        self._programs.append(program)
-        program.start()
 
     def _log(self, name: str) -> Path:
         return self.folder / "log" / f"{name}.log"
@@ -157,7 +165,7 @@ class Desk:
 
 
 def _cpu_seconds_of(pid: int, *, alone: bool = False) -> float:
-    """Return user and system time of a process and, unless `alone`, of its children, dead ones it waited for included."""
+    """Return user and system time of a process and, unless `alone`, its children, also of dead ones."""
     try:
         process = psutil.Process(pid)
         family = [process] if alone else [process, *process.children(recursive=True)]

@@ -16,8 +16,7 @@ class ProcessorWatch:
     def note(self) -> str:
         """Return the shares so far, in cores, largest first."""
         elapsed = time.perf_counter() - self._start
-        shares = {
-            name: (seconds - self._before.get(name, 0.0)) / elapsed for name, seconds in self._desk.cpu_seconds().items()
-        }
+        now = self._desk.cpu_seconds()
+        shares = {name: (seconds - self._before.get(name, 0.0)) / elapsed for name, seconds in now.items()}
         busy = sorted(((share, name) for name, share in shares.items() if share >= 0.01), reverse=True)
         return "cores used: " + ", ".join(f"{name} {share:.2f}" for share, name in busy)

@@ -31,6 +31,12 @@ class CountingProxy:
         with self._server.lock:
             return self._server.calls_by_method.copy()
 
+    def reset(self) -> None:
+        """Count anew from here."""
+        with self._server.lock:
+            self._server.round_trips = 0
+            self._server.calls_by_method.clear()
+
     def __enter__(self) -> "CountingProxy":
         self._thread.start()
         return self

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from accounts.locks import advisory_lock
 from tasks.books import CHECK_LEDGER, check_ledger_with_progress
-from tasks.progress import fail_dead_runs, fail_run, track_run
+from tasks.progress import fail_dead_runs, refuse_run, track_run
 from tasks.reconciling import reconcile_some
 from tasks.retention import remove_expired_sessions, remove_old_runs
 
@@ -20,7 +20,7 @@ def check_ledger(run_id: str | None = None, **_kwargs: object) -> None:
     with advisory_lock("check_ledger") as is_mine:
         if not is_mine:
             if run_id is not None:
-                fail_run(run_id, error="Another check was under way.")
+                refuse_run(run_id, error="Another check was under way.")
             return
         with track_run(run_id, name=CHECK_LEDGER) as progress:
             if progress is not None:

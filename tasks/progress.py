@@ -84,6 +84,14 @@ def fail_run(run_id: uuid.UUID | str, *, error: str, message: str | None = None)
     return _end(run_id, status=TaskStatus.FAILED, error=_cut(error, ERROR_LENGTH_MAX), **changes)
 
 
+def refuse_run(run_id: uuid.UUID | str, *, error: str) -> bool:
+    """Mark a run as failed if nobody has begun it: the one under way may be this very run, delivered twice."""
+    waiting = TaskRun.objects.filter(pk=run_id, status=TaskStatus.QUEUED)
+    now = timezone.now()
+    changes = {"status": TaskStatus.FAILED, "error": _cut(error, ERROR_LENGTH_MAX)}
+    return waiting.update(finished_at=now, updated_at=now, **changes) == 1
+
+
 def fail_dead_runs(now: dt.datetime) -> int:
     """Close the runs whose worker died and those that no worker ever took; return how many."""
     silent_since = now - dt.timedelta(seconds=HARD_TIME_LIMIT_SECONDS_MAX)

@@ -1,10 +1,12 @@
 """What staff start by a button: a run to watch, an audit event, and a message to the workers."""
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
 from celery import Task
 from django.db import transaction as db_transaction
+from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from accounts.models import User
@@ -12,11 +14,12 @@ from accounts.services.audit import record_audit, record_audit_of_each
 from tasks.books import CHECK_LEDGER
 from tasks.exceptions import BrokerUnavailableError, NothingChosenError
 from tasks.housekeeping import check_ledger, reconcile_selected
-from tasks.models import TaskRun
+from tasks.models import TaskRun, TaskStatus
 from tasks.progress import QUEUE_EXPIRY_SECONDS, create_run, fail_run
 from transactions.models import Transaction
 
 RECONCILED_AT_ONCE_MAX = 1_000
+ASKED_AGAIN_AFTER = dt.timedelta(minutes=1)
 
 
 def start_ledger_check(*, actor: User) -> TaskRun:
@@ -26,6 +29,9 @@ def start_ledger_check(*, actor: User) -> TaskRun:
     """
     under_way = TaskRun.objects.filter(name=CHECK_LEDGER, finished_at__isnull=True).first()
     if under_way is not None:
+        if under_way.status == TaskStatus.QUEUED and timezone.now() - under_way.created_at > ASKED_AGAIN_AFTER:
+            # Its message may be lost; should it be not, the second of the two does nothing.
+            _enqueue(under_way, check_ledger, (str(under_way.pk),))
         return under_way
     with db_transaction.atomic():
         run = create_run(name=CHECK_LEDGER, owner=actor)

@@ -5,8 +5,11 @@ from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
+from accounts.models import Account, User
+
 _SILENT = {"script", "style", "head"}
-_BLOCKS = {"p", "div", "li", "dt", "dd", "h1", "h2", "br", "section", "button", "a", "label", "option", "progress", "strong"}
+_BLOCKS = {"p", "div", "li", "dt", "dd", "h1", "h2", "br", "section"}
+_BLOCKS |= {"button", "a", "label", "option", "progress", "strong"}
 
 
 class _Reader(HTMLParser):
@@ -30,6 +33,12 @@ class _Reader(HTMLParser):
     def handle_data(self, data: str) -> None:
         if not self._silent:
             self.words.append(data)
+
+
+def owner_of(account: Account) -> User:
+    """Return whose account this is."""
+    assert account.owner is not None, "an account of the desk's own"
+    return account.owner
 
 
 def text_of(response: Any) -> str:

@@ -71,13 +71,14 @@ class AttemptInline(admin.StackedInline[Attempt, Transaction]):
 @admin.register(Transaction)
 class TransactionAdmin(ReadOnlyAdmin):
     list_display = (
-        "number", "stage", "status_pill", "amount", "account_link", "recipient", "short_hash", "accepted", "attention",
+        "number", "stage", "status_pill", "ether", "account_link", "recipient", "short_hash", "accepted", "attention",
     )  # fmt: skip
     list_display_links = ("number",)
     list_filter = ("status", "stage", "needs_attention", "failure_reason", "wait_reason", "accepted_at")
     search_fields = ("transaction_hash",)
     search_help_text = "Payment or account number, owner's user name, address, or the hash of any attempt."
     ordering = ("-id",)
+    change_form_template = "admin/transactions/transaction/change_form.html"
     actions = ("reconcile",)
     inlines = (AttemptInline,)
     fieldsets = (
@@ -158,9 +159,13 @@ class TransactionAdmin(ReadOnlyAdmin):
         tone = {Status.SUCCESSFUL: "good", Status.FAILED: "bad"}.get(Status(row.status), "plain")
         return cells.pill(row.get_status_display(), tone)
 
-    @admin.display(description="amount", ordering="transaction_amount_in_wei")
+    @admin.display(description="amount")
     def amount(self, row: Transaction) -> Any:
         return cells.amount(row.transaction_amount_in_wei)
+
+    @admin.display(description="amount", ordering="transaction_amount_in_wei")
+    def ether(self, row: Transaction) -> Any:
+        return cells.ether(row.transaction_amount_in_wei)
 
     @admin.display(description="fee, total")
     def fee_total(self, row: Transaction) -> Any:
@@ -208,11 +213,11 @@ class TransactionAdmin(ReadOnlyAdmin):
 
     @admin.display(description="attention", ordering="needs_attention")
     def attention(self, row: Transaction) -> Any:
-        return cells.pill("needs attention", "bad") if row.needs_attention else ""
+        return cells.pill("needs attention", "bad") if row.needs_attention else cells.EMPTY
 
     @admin.display(description="failure")
     def failure(self, row: Transaction) -> str:
-        return ": ".join(part for part in (row.get_failure_reason_display(), row.failure_detail) if part)
+        return ": ".join(part for part in (row.get_failure_reason_display(), row.failure_detail) if part) or cells.EMPTY
 
     @admin.display(description="see also")
     def pages(self, row: Transaction) -> Any:

@@ -137,6 +137,7 @@ LOGOUT_REDIRECT_URL = "login"
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_I18N = True
+FORMAT_MODULE_PATH = ["txnsite.formats"]
 USE_TZ = True
 
 STATIC_URL = "static/"
@@ -215,6 +216,11 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_keepalive": True,
     "health_check_interval": 10,
     "global_keyprefix": "txnsite:",
+    # A publisher that finds no broker gives up after 0.3 s and not after two: a payer may be waiting.
+    "max_retries": 2,
+    "interval_start": 0.1,
+    "interval_step": 0.1,
+    "interval_max": 0.2,
 }
 CELERY_VISIBILITY_TIMEOUT = 900
 CELERY_RESULT_EXPIRES = 3600

@@ -58,7 +58,7 @@ class AuditEventAdmin(ReadOnlyAdmin):
 
     @admin.display(description="details")
     def short_details(self, event: AuditEvent) -> Any:
-        text = json.dumps(event.details, ensure_ascii=False) if event.details else ""
+        text = json.dumps(event.details, ensure_ascii=False) if event.details else cells.EMPTY
         return text if len(text) <= 120 else f"{text[:119]}…"
 
     @admin.display(description="details")

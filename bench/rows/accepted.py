@@ -17,9 +17,7 @@ def measure(desk: Desk, *, quick: bool) -> list[Figure]:
     repeats, seconds = (1, 1.0) if quick else (3, 10.0)
     payers = load_payers(CONNECTIONS)
     load_wallet(desk)
-    port = desk.start_web()
-    desk.start_workers()
-    desk.start_beat()
+    port = desk.run()
     streams = [payer.requests() for payer in payers]
     keep_busy(port, streams, seconds / 4)
 

@@ -21,9 +21,8 @@ def measure(desk: Desk, *, quick: bool) -> list[Figure]:
     payers = load_payers(16)
     load_wallet(desk)
     with CountingProxy(desk.anvil.port) as proxy:
-        port = desk.start_web()
-        desk.start_workers(chain_url=proxy.url)
-        desk.start_beat()
+        port = desk.run(chain_url=proxy.url)
+        proxy.reset()
         watch = ProcessorWatch(desk)
         requests = itertools.islice(in_turn(payers), count)
         exchanges = keep_pace(port, requests, per_second=PAYMENTS_PER_BLOCK / BLOCK_SECONDS)

@@ -25,9 +25,7 @@ def measure(desk: Desk, *, quick: bool) -> list[Figure]:
     seconds = 2 if quick else 40
     payers = load_payers(16)
     load_wallet(desk)
-    port = desk.start_web()
-    desk.start_workers()
-    desk.start_beat()
+    port = desk.run()
     with BlockWatch(desk.anvil.port) as blocks:
         requests = itertools.islice(in_turn(payers), PER_SECOND * seconds)
         exchanges = keep_pace(port, requests, per_second=PER_SECOND)
@@ -48,7 +46,7 @@ def measure(desk: Desk, *, quick: bool) -> list[Figure]:
             at_most=True,
             p50=p50,
             p99=p99,
-            notes=[f"{len(ids):,} payments, {BLOCK_SECONDS} s blocks; from the block's arrival to the commit of SETTLED"],
+            notes=[f"{len(ids):,} payments, {BLOCK_SECONDS} s blocks; from the block's arrival to SETTLED's commit"],
         )
     ]
 

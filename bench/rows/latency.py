@@ -20,9 +20,7 @@ def measure(desk: Desk, *, quick: bool) -> list[Figure]:
     repeats, seconds = (1, 1) if quick else (3, 15)
     payers = load_payers(USERS)
     load_wallet(desk)
-    port = desk.start_web()
-    desk.start_workers()
-    desk.start_beat()
+    port = desk.run()
     requests = in_turn(payers)
     _send(port, requests, 1 if quick else 5)
 

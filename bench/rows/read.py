@@ -28,9 +28,7 @@ def measure(desk: Desk, *, quick: bool) -> list[Figure]:
     desk.anvil.mine(settings.CONFIRMATIONS)
     follow_chain()
     wait_until_none(["ACCEPTED", "SIGNED", "BROADCAST", "MINED"], timeout_seconds=1)
-    port = desk.start_web(workers=1)
-    desk.start_workers()
-    desk.start_beat()
+    port = desk.run(web_workers=1)
     streams = [_reads(payer.token, ids[index:] + ids[:index]) for index in range(CONNECTIONS)]
     keep_busy(port, streams, seconds / 4)
 

@@ -41,7 +41,7 @@ class TaskRunAdmin(ReadOnlyAdmin):
 
     @admin.display(description="error")
     def all_errors(self, run: TaskRun) -> Any:
-        return format_html('<pre class="desk-json">{}</pre>', run.error) if run.error else ""
+        return format_html('<pre class="desk-json">{}</pre>', run.error) if run.error else cells.EMPTY
 
     @admin.display(description="see also")
     def page(self, run: TaskRun) -> Any:

@@ -22,6 +22,7 @@ from django_celery_beat.models import (
 )
 from kombu.exceptions import OperationalError
 
+from accounts.admin import cells
 from accounts.admin.base import AuditedAdmin
 from tasks.exceptions import BrokerUnavailableError
 from tasks.schedules import is_default
@@ -117,7 +118,7 @@ class ScheduleAdmin(AuditedAdmin, beat.PeriodicTaskAdmin):
 
     @admin.display(description="in words")
     def crontab_translation(self, obj: PeriodicTask) -> str:
-        return "" if obj.crontab is None else str(obj.crontab.human_readable)
+        return cells.EMPTY if obj.crontab is None else str(obj.crontab.human_readable)
 
     @admin.action(description="Switch on", permissions=["change"])
     @db_transaction.atomic

@@ -10,7 +10,7 @@ from pytest_django import DjangoAssertNumQueries
 from accounts.models import Account, User
 from accounts.money import WEI_MAX
 from tests.desk import ETHER, Desk, credit, freeze, make_account, make_user
-from tests.pages import ids_of, links_of, text_of
+from tests.pages import ids_of, links_of, owner_of, text_of
 
 PASSWORD = "a password that nobody guesses"
 
@@ -115,7 +115,7 @@ def test_pages_allow_content_from_this_host_only(ada: Client) -> None:
 # --- The list ---------------------------------------------------------------------------------------------------------
 def test_each_account_shows_available_current_and_held_in_ether_and_wei(desk: Desk, client: Client) -> None:
     desk.accept(ETHER + 1)
-    client.force_login(User.objects.get(pk=desk.account.owner_id))
+    client.force_login(owner_of(desk.account))
     text = text_of(client.get("/accounts/"))
     assert "Available 98.991999999999999999 ETH 98991999999999999999 wei" in text
     assert "Current 100 ETH 100000000000000000000 wei" in text
@@ -174,7 +174,7 @@ def test_no_two_elements_of_a_page_share_an_id(ada: Client, user: User) -> None:
 @pytest.fixture
 def owner(desk: Desk, client: Client) -> Client:
     """The owner of the desk's account, signed in."""
-    client.force_login(User.objects.get(pk=desk.account.owner_id))
+    client.force_login(owner_of(desk.account))
     return client
 
 

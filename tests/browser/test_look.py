@@ -15,6 +15,7 @@ from accounts.money import WEI_MAX
 from tasks.progress import advance_run, create_run, fail_run, start_run
 from tests.browser.conftest import OpenPage
 from tests.desk import ETHER, RECIPIENT, Desk, freeze, make_account, make_address
+from tests.pages import owner_of
 from transactions.drafts import PaymentDraft, sign_draft
 
 AUDIT = (Path(__file__).parent / "audit.js").read_text()
@@ -26,7 +27,7 @@ LONG_WORD = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamt
 def paths(transactional_db: None) -> dict[str, str]:
     """Fill a desk with a bit of everything and return the path of every kind of page."""
     desk = Desk()
-    user = User.objects.get(pk=desk.account.owner_id)
+    user = owner_of(desk.account)
     done = desk.accept(ETHER // 3)
     desk.run_to_the_end()
     refusing = make_address()

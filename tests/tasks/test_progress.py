@@ -21,6 +21,7 @@ from tasks.progress import (
     fail_run,
     finish_run,
     reach,
+    refuse_run,
     set_total,
     start_run,
     track_run,
@@ -70,6 +71,14 @@ def test_a_run_whose_worker_died_starts_over() -> None:
     advance_run(run.pk, 30)
     assert start_run(run.pk, total=90)
     assert state(run) == ("In Progress", 0, 90)
+
+
+def test_only_a_run_that_nobody_has_begun_is_refused() -> None:
+    waiting, begun = create_run(name="Count sheep"), create_run(name="Count sheep")
+    start_run(begun.pk)
+    assert refuse_run(waiting.pk, error="Another count is under way.")
+    assert not refuse_run(begun.pk, error="Another count is under way.")
+    assert (state(waiting)[0], state(begun)[0]) == ("Failed", "In Progress")
 
 
 def test_progress_never_goes_beyond_its_total() -> None:

@@ -1,9 +1,11 @@
 """Staff have payments reconciled: a few at a time, with progress, stopped by a node that is silent."""
 
+import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from accounts.models import AuditEvent, User
@@ -11,7 +13,7 @@ from tasks import housekeeping, reconciling, staff
 from tasks.exceptions import BrokerUnavailableError, NothingChosenError
 from tasks.housekeeping import reconcile_selected
 from tasks.models import TaskRun
-from tasks.progress import create_run, fail_run
+from tasks.progress import create_run, fail_run, start_run
 from tasks.reconciling import reconcile_some
 from tasks.staff import start_ledger_check, start_reconciliation
 from tests.conftest import StartWorker
@@ -151,6 +153,16 @@ def test_one_check_of_the_ledger_at_a_time(db: None, messages: Messages) -> None
     assert (event.actor, event.target_id) == (actor, str(run.pk))
     fail_run(run.pk, error="Closed.")
     assert start_ledger_check(actor=actor) != run
+
+
+def test_a_check_that_nobody_took_is_asked_for_again(db: None, messages: Messages) -> None:
+    run = start_ledger_check(actor=officer())
+    TaskRun.objects.filter(pk=run.pk).update(created_at=timezone.now() - dt.timedelta(seconds=61))
+    assert start_ledger_check(actor=make_user()) == run
+    assert messages == [("check_ledger", [str(run.pk)])] * 2
+    start_run(run.pk)
+    start_ledger_check(actor=make_user())
+    assert len(messages) == 2, "it is under way"
 
 
 def test_a_silent_broker_is_said_and_leaves_no_run_waiting(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,8 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from accounts.models import User
 from tests.desk import ETHER, RECIPIENT, Desk, make_user
-from tests.pages import ids_of, text_of
+from tests.pages import ids_of, owner_of, text_of
 
 HTMX = {"HX-Request": "true", "HX-Current-URL": "http://testserver/payments/1/"}
 
@@ -17,7 +16,7 @@ HTMX = {"HX-Request": "true", "HX-Current-URL": "http://testserver/payments/1/"}
 @pytest.fixture
 def owner(desk: Desk, client: Client) -> Client:
     """The owner of the desk's account, signed in."""
-    client.force_login(User.objects.get(pk=desk.account.owner_id))
+    client.force_login(owner_of(desk.account))
     return client
 
 

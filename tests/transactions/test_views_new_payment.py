@@ -13,11 +13,11 @@ from django.db import connection
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from accounts.models import Account, User
+from accounts.models import Account
 from accounts.money import WEI_MAX
 from tasks.submission import account_lock
 from tests.desk import ETHER, FEE, Desk, credit, freeze, make_account, make_user
-from tests.pages import links_of, text_of
+from tests.pages import links_of, owner_of, text_of
 from transactions.models import Transaction
 
 CHECKSUMMED = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
@@ -32,7 +32,7 @@ def account(db: None) -> Account:
 
 @pytest.fixture
 def ada(client: Client, account: Account) -> Client:
-    client.force_login(User.objects.get(pk=account.owner_id))
+    client.force_login(owner_of(account))
     return client
 
 
@@ -173,8 +173,8 @@ def test_the_only_account_is_no_choice(ada: Client, account: Account, query: str
 
 
 def test_several_accounts_are_a_choice_and_a_link_can_choose(ada: Client, account: Account) -> None:
-    savings = make_account(User.objects.get(pk=account.owner_id), balance_in_wei=10**18 // 3, name="Savings")
-    freeze(make_account(User.objects.get(pk=account.owner_id), name="Old"))
+    savings = make_account(owner_of(account), balance_in_wei=10**18 // 3, name="Savings")
+    freeze(make_account(owner_of(account), name="Old"))
     html = ada.get(f"/payments/new/?account={savings.pk}").content.decode()
     assert f'<option value="{savings.pk}" selected>Savings – 0.333333… ETH</option>' in html
     assert "Old – frozen" in html
@@ -239,7 +239,7 @@ def test_confirming_makes_the_payment_and_leads_to_its_page(ada: Client, account
 
 def test_confirming_needs_the_csrf_token(account: Account) -> None:
     strict = Client(enforce_csrf_checks=True)
-    strict.force_login(User.objects.get(pk=account.owner_id))
+    strict.force_login(owner_of(account))
     form = strict.get("/payments/new/")
     token = form.context["csrf_token"]
     assert fill(strict, account).status_code == 403
@@ -267,7 +267,7 @@ def test_a_second_click_a_reload_or_the_back_button_pay_nothing_more(ada: Client
 
 @pytest.mark.django_db(transaction=True)
 def test_ten_clicks_at_once_are_one_payment(account: Account) -> None:
-    user = User.objects.get(pk=account.owner_id)
+    user = owner_of(account)
     clients = [Client() for _ in range(10)]
     for client in clients:
         client.force_login(user)

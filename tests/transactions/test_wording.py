@@ -156,5 +156,5 @@ def test_a_failure_shows_only_the_steps_it_went() -> None:
 
 def test_reasons_of_a_newer_release_have_words_too() -> None:
     assert tell(detail(wait_reason="weather")).headline == "Waiting for a moment"
-    unknown = Detail(**{**failed(FailureReason.EXPIRED), "failure_reason": "weather"})  # type: ignore[typeddict-item]
+    unknown = Detail(**{**failed(FailureReason.EXPIRED), "failure_reason": "weather"})
     assert tell(unknown).money.startswith("No money was taken.")

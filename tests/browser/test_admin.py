@@ -1,0 +1,121 @@
+"""The admin in a browser: wide and narrow, without a breach of the content security policy, by a press of a button."""
+
+import pytest
+from django.urls import reverse
+from playwright.sync_api import Page, expect
+
+from accounts.models import Account, Hold, Journal
+from accounts.services.tokens import authenticate
+from tasks.models import TaskRun
+from tasks.progress import advance_run, create_run, start_run
+from tasks.schedules import create_default_schedules
+from tests.browser.conftest import OpenPage
+from tests.conftest import StartWorker
+from tests.desk import ETHER, Desk, make_account, make_user
+from tests.staff import PASSWORD, balances, make_staff
+from transactions.models import Transaction
+
+
+@pytest.fixture
+def desk(transactional_db: None) -> Desk:
+    """A desk with a row of everything, and a staff of one of each."""
+    desk = Desk()
+    make_account(make_user("whale"), balance_in_wei=2**256 - 1)
+    desk.accept(ETHER // 3)
+    desk.run_to_the_end()
+    desk.accept(ETHER)
+    desk.broadcast()
+    create_default_schedules()
+    run = create_run(name="Count sheep", total=80)
+    start_run(run.pk)
+    advance_run(run.pk, 17)
+    make_staff("operators")
+    make_staff(is_superuser=True)
+    return desk
+
+
+def sign_in(page: Page, name: str) -> None:
+    page.goto(reverse("admin:login"))
+    page.get_by_label("Username").fill(name)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", name="Operations")).to_be_visible()
+
+
+def pages_to_look_at() -> list[str]:
+    """Return the path of every list, of a row of each kind, and of every page of our own."""
+    account, payment = Account.objects.filter(kind="user")[0], Transaction.objects.latest("pk")
+    rows = {
+        "accounts_user": account.owner_id,
+        "accounts_account": account.pk,
+        "accounts_journal": Journal.objects.latest("pk").pk,
+        "accounts_entry": None,
+        "accounts_hold": Hold.objects.latest("pk").pk,
+        "accounts_apitoken": None,
+        "accounts_auditevent": None,
+        "transactions_transaction": payment.pk,
+        "transactions_wallet": payment.wallet_id,
+        "tasks_taskrun": TaskRun.objects.latest("created_at").pk,
+        "django_celery_beat_periodictask": None,
+    }
+    paths = [reverse(f"admin:{name}_changelist") for name in rows]
+    paths += [reverse(f"admin:{name}_change", args=[pk]) for name, pk in rows.items() if pk is not None]
+    paths += [reverse(f"admin:accounts_account_{page}", args=[account.pk]) for page in ("credit", "debit")]
+    paths += [f"{reverse('admin:accounts_account_freeze')}?id={account.pk}", reverse("admin:accounts_apitoken_add")]
+    return [reverse("admin:index"), *paths]
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (375, "dark")])
+def test_no_page_is_wider_than_its_window_or_complains(
+    desk: Desk, open_page: OpenPage, width: int, scheme: str
+) -> None:
+    page = open_page(width=width, color_scheme=scheme)
+    sign_in(page, "superuser")
+    for path in pages_to_look_at():
+        answer = page.goto(path)
+        assert answer is not None
+        assert answer.ok, path
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, f"{path} is {wide} px too wide"
+
+
+def test_an_account_is_credited_on_a_phone(desk: Desk, open_page: OpenPage) -> None:
+    page = open_page(width=375)
+    sign_in(page, "operators")
+    page.goto(reverse("admin:accounts_account_change", args=[desk.account.pk]))
+    before, _ = balances(desk.account)
+    page.get_by_role("link", name="Credit…").click()
+    page.get_by_label("Amount").fill("1.25")
+    page.get_by_label("Reason").fill("Paid in cash at the counter")
+    page.get_by_role("button", name="Review").click()
+    expect(page.get_by_text("1,250,000,000,000,000,000 wei")).to_be_visible()
+    page.get_by_role("button", name="Credit 1.25 ETH").click()
+    expect(page.get_by_text("Credited 1.25 ETH")).to_be_visible()
+    assert balances(desk.account)[0] == before + 5 * ETHER // 4
+    page.get_by_role("link", name="Audit trail").click()
+    expect(page.get_by_text("Paid in cash at the counter")).to_be_visible()
+
+
+def test_a_token_is_made_for_somebody_who_is_searched_for(desk: Desk, open_page: OpenPage) -> None:
+    page = open_page()
+    sign_in(page, "superuser")
+    page.goto(reverse("admin:accounts_apitoken_add"))
+    page.get_by_role("combobox", name="User").click()
+    page.get_by_role("searchbox").fill("wha")
+    page.get_by_role("option", name="whale").click()
+    page.get_by_label("Name").fill("shop")
+    page.get_by_role("button", name="Save", exact=True).click()
+    owner = authenticate(page.locator(".desk-secret").inner_text())
+    assert owner is not None
+    page.get_by_role("link", name="I have kept it").click()
+    expect(page.get_by_role("link", name="shop")).to_be_visible()
+
+
+def test_the_ledger_is_checked_by_a_button_and_its_end_is_seen(
+    desk: Desk, open_page: OpenPage, celery_worker: StartWorker
+) -> None:
+    celery_worker("housekeeping")
+    page = open_page()
+    sign_in(page, "operators")
+    page.get_by_role("button", name="Check the ledger now").click()
+    expect(page.get_by_text("Everything adds up.")).to_be_visible()

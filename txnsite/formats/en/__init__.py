@@ -1,0 +1,1 @@
+"""English, as operators need it."""
