@@ -63,7 +63,7 @@ class CacheCommands:
         """
 
         keys = [self._prefix + key for key in values]
-        arguments = [seconds, *(json.dumps(value) for value in values.values())]
+        arguments: list[str | int] = [seconds, *(json.dumps(value) for value in values.values())]
         return bool(self._try(lambda: self._write_all(keys, arguments), insist=insist))
 
     def write_if_absent(self, key: str, value: Any, seconds: int) -> bool:

@@ -54,8 +54,7 @@ class Desk:
             self.valkey.start()
             self._set_environment()
             self.postgres.create_database(_EMPTY_DATABASE)
-            for command in (["migrate", "--verbosity", "0"], ["setup_desk"]):
-                self._manage(*command)
+            self._prepare_database()
         except BaseException:
             self.stop()
             raise
@@ -149,9 +148,9 @@ class Desk:
         }
         (self.folder / "static").mkdir()
 
-    def _manage(self, *arguments: str) -> None:
+    def _prepare_database(self) -> None:
         env = {**os.environ, "DATABASE_URL": self.postgres.url_of(_EMPTY_DATABASE)}
-        argv = [sys.executable, str(REPOSITORY / "manage.py"), *arguments]
+        argv = [sys.executable, "-m", "bench.prepare"]
         subprocess.run(argv, env=env, cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
 
     def _has_followed(self) -> bool:

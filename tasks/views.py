@@ -1,7 +1,7 @@
 """Pages: one background task with its live progress, for people and for programs."""
 
 import uuid
-from typing import Any, cast
+from typing import cast
 
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
@@ -14,7 +14,7 @@ from accounts.services.tokens import authenticate
 from accounts.signed_in import PageRequest, signed_in
 from tasks.exceptions import TaskRunNotFoundError
 from tasks.models import TaskRun, TaskStatus
-from tasks.queries import task_run_for
+from tasks.queries import describe_run, task_run_for
 from txnsite.exceptions import BadTokenError, UnauthorizedError
 from txnsite.problems import problem
 
@@ -30,7 +30,7 @@ def task_detail(request: HttpRequest, task_run_id: uuid.UUID) -> HttpResponse:
     if wants_page or cast(PageRequest, request).htmx:
         return _task_page(request, task_run_id)
     try:
-        return JsonResponse(_as_json(task_run_for(_program_user(request), task_run_id)))
+        return JsonResponse(describe_run(task_run_for(_program_user(request), task_run_id)))
     except (TaskRunNotFoundError, UnauthorizedError, BadTokenError) as error:
         return problem(error)
 
@@ -82,17 +82,3 @@ def _program_user(request: HttpRequest) -> User:
     if not request.user.is_authenticated:
         raise UnauthorizedError
     return request.user
-
-
-def _as_json(run: TaskRun) -> dict[str, Any]:
-    """Return the progress contract: status, processed and total, with what a person would be told."""
-    return {
-        "id": str(run.pk),
-        "name": run.name,
-        "status": run.status,
-        "processed": run.processed,
-        "total": run.total,
-        "percent": run.percent,
-        "message": run.message,
-        "error": run.error,
-    }

@@ -19,6 +19,7 @@ from txnsite.problems import MEDIA_TYPE, problem
 
 API_PREFIX = "/api/"
 API_DOCS_PATH = "/api/v1/docs"
+DRAINED_BYTES_MAX = 1024 * 1024
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 # What Django, or a library, answers by itself, told below /api/ like everything else.
@@ -74,16 +75,21 @@ class LimitBody:
             if not (length.isascii() and length.isdigit()):
                 return self._refuse(request, exceptions.BadRequestError("Content-Length is not a number."))
             if len(length) > 12 or int(length) > settings.BODY_BYTES_MAX:
-                return self._refuse(request, exceptions.BodyTooLargeError())
+                return self._refuse(request, exceptions.BodyTooLargeError(), unread=int(length[:12]))
         elif "HTTP_TRANSFER_ENCODING" in request.META:
             body = request.META["wsgi.input"].read(settings.BODY_BYTES_MAX + 1)
             if len(body) > settings.BODY_BYTES_MAX:
-                return self._refuse(request, exceptions.BodyTooLargeError())
+                return self._refuse(request, exceptions.BodyTooLargeError(), unread=DRAINED_BYTES_MAX)
             request.META["CONTENT_LENGTH"] = str(len(body))
             request._stream = io.BytesIO(body)
         return self.get_response(request)
 
-    def _refuse(self, request: HttpRequest, error: exceptions.RequestError) -> HttpResponse:
+    def _refuse(self, request: HttpRequest, error: exceptions.RequestError, unread: int = 0) -> HttpResponse:
+        """Return the answer; read away what is still coming, unless the client waits to be told to send it."""
+        # A client that is still sending when the connection closes may never read the answer.
+        unread = 0 if "HTTP_EXPECT" in request.META else min(unread, DRAINED_BYTES_MAX)
+        while unread > 0 and (piece := request.META["wsgi.input"].read(min(unread, settings.BODY_BYTES_MAX))):
+            unread -= len(piece)
         response = problem(error)
         if not is_for_programs(request):
             response = HttpResponse(str(error), status=response.status_code, content_type="text/plain; charset=utf-8")

@@ -165,6 +165,6 @@ class AccountAdmin(DeskAdmin):
     def trail(self, account: Account) -> Any:
         return cells.links(
             ("Entries", cells.list_url(Entry, account__id__exact=account.pk)),
-            ("Holds", cells.list_url(Hold, account__id__exact=account.pk)),
+            ("Held now", cells.list_url(Hold, account__id__exact=account.pk, status__exact="held")),
             ("Audit trail", cells.list_url(AuditEvent, target_type="accounts.account", target_id=account.pk)),
         )

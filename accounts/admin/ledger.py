@@ -10,7 +10,7 @@ from django.urls import URLPattern, path, reverse
 
 from accounts.admin import cells
 from accounts.admin.base import ReadOnlyAdmin, as_number, staff_user
-from accounts.models import Account, Entry, Hold, Journal, JournalKind
+from accounts.models import Account, Entry, Hold, HoldStatus, Journal, JournalKind
 from accounts.money import WeiField
 from tasks.exceptions import TasksError
 from tasks.staff import start_ledger_check
@@ -144,7 +144,7 @@ class HoldAdmin(ReadOnlyAdmin):
     list_filter = ("status", "kind")
     list_select_related = ("account",)
     search_fields = ("source",)
-    search_help_text = "An account's number, or a payment's."
+    search_help_text = "A payment's number, or an account's: of that, what is still held."
     ordering = ("-id",)
     fields = ("account_link", "amount", "status", "kind", "source", "created_at", "resolved_at")
     readonly_fields = fields
@@ -152,7 +152,7 @@ class HoldAdmin(ReadOnlyAdmin):
     def find(self, term: str) -> Q:
         number = as_number(term)
         by_source = Q(kind="payment", source=term.removeprefix("#"))
-        return by_source if number is None else by_source | Q(account_id=number)
+        return by_source if number is None else by_source | Q(account_id=number, status=HoldStatus.HELD)
 
     @admin.display(description="account")
     def account_link(self, hold: Hold) -> Any:

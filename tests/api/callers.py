@@ -60,7 +60,7 @@ class Caller:
         return self.client.get(f"/api/v1/{path}", query)  # type: ignore[return-value]
 
 
-def problem_of(response: HttpResponse, status: int) -> dict[str, Any]:
+def problem_of(response: Any, status: int) -> dict[str, Any]:
     """Return the problem that a response tells, having checked that it is one."""
     assert response.status_code == status, response.content
     assert response["Content-Type"] == "application/problem+json"
@@ -72,7 +72,7 @@ def problem_of(response: HttpResponse, status: int) -> dict[str, Any]:
     return problem
 
 
-def json_of(response: HttpResponse, status: int = 200) -> dict[str, Any]:
+def json_of(response: Any, status: int = 200) -> dict[str, Any]:
     """Return the JSON of a response, having checked its status."""
     assert response.status_code == status, response.content
     assert response["Content-Type"] == "application/json"

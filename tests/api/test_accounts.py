@@ -30,7 +30,7 @@ def test_a_frozen_account_says_so_and_not_why(caller: Caller) -> None:
 def test_accounts_come_in_pages(caller: Caller, stranger: Caller) -> None:
     numbers = [caller.account.pk] + [make_account(caller.user).pk for _ in range(3)]
     first = json_of(caller.get("accounts", limit=3))
-    second = json_of(caller.client.get(first["next"]))  # type: ignore[arg-type]
+    second = json_of(caller.client.get(first["next"]))
     assert [row["id"] for row in first["results"]] == numbers[:0:-1]
     assert [row["id"] for row in second["results"]] == numbers[:1]
     assert second["next"] is None
@@ -79,7 +79,7 @@ def test_entries_come_in_pages_at_one_price(caller: Caller, django_assert_num_qu
         credit(caller.account, number)
     path = f"accounts/{caller.account.pk}/entries"
     first = json_of(caller.get(path, limit=3))
-    second = json_of(caller.client.get(first["next"]))  # type: ignore[arg-type]
+    second = json_of(caller.client.get(first["next"]))
     assert [entry["amount_in_wei"] for entry in first["results"]] == ["4", "3", "2"]
     assert [entry["amount_in_wei"] for entry in second["results"]] == ["1", str(100 * ETHER)]
     for limit in (1, 5):

@@ -30,7 +30,7 @@ def test_the_scheme_is_named_in_any_case(caller: Caller) -> None:
 
 
 def test_a_session_reads(browser: Client, caller: Caller) -> None:
-    assert json_of(browser.get("/api/v1/accounts"))["results"][0]["id"] == caller.account.pk  # type: ignore[arg-type]
+    assert json_of(browser.get("/api/v1/accounts"))["results"][0]["id"] == caller.account.pk
 
 
 def test_a_session_pays_with_its_csrf_token_only(browser: Client, caller: Caller) -> None:

@@ -13,6 +13,7 @@ from kombu import Connection
 from tests.fakes.chain import FakeChain
 from transactions.chain import use_chain
 from txnsite import health
+from txnsite.celery import app as celery_app
 from txnsite.stack.ports import free_port
 
 PARTS = {"database", "cache", "broker", "chain"}
@@ -60,9 +61,9 @@ def take_cache_away(settings: Any, port: int) -> None:
 
 def take_broker_away(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
     """Let the broker be at a port where it isn't."""
-    options = health.celery_app.conf.broker_transport_options
+    options = celery_app.conf.broker_transport_options
     broker = Connection(f"redis://user:s3cret@127.0.0.1:{port}/0", transport_options=options)
-    monkeypatch.setattr(health.celery_app, "connection_for_write", lambda: broker)
+    monkeypatch.setattr(celery_app, "connection_for_write", lambda: broker)
 
 
 def take_database_away(monkeypatch: pytest.MonkeyPatch, port: int) -> None:

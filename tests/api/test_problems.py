@@ -64,8 +64,8 @@ def test_constraints_in_the_map_exist(db: None) -> None:
 def test_every_type_is_described_where_it_says(client: Client) -> None:
     for error in KINDS:
         described = describe_kind(error)
-        assert json_of(client.get(described["type"])) == described  # type: ignore[arg-type]
-    assert problem_of(client.get("/api/v1/problems/no_such_code"), 404)["code"] == "not_found"  # type: ignore[arg-type]
+        assert json_of(client.get(described["type"])) == described
+    assert problem_of(client.get("/api/v1/problems/no_such_code"), 404)["code"] == "not_found"
 
 
 @pytest.mark.parametrize("debug", [False, True])
@@ -74,7 +74,7 @@ def test_every_type_is_described_where_it_says(client: Client) -> None:
 )
 def test_unknown_addresses(client: Client, settings: Any, path: str, debug: bool) -> None:
     settings.DEBUG = debug
-    assert problem_of(client.get(path), 404)["code"] == "not_found"  # type: ignore[arg-type]
+    assert problem_of(client.get(path), 404)["code"] == "not_found"
 
 
 @pytest.mark.parametrize(

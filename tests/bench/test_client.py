@@ -67,7 +67,7 @@ def test_bodies_are_sent_and_read_whole(port: int) -> None:
 
 
 def test_requests_are_due_at_an_even_pace(port: int) -> None:
-    exchanges = keep_pace(port, [GET] * 4, per_second=20)
+    exchanges = keep_pace(port, [GET] * 4, per_second=20, connections_max=2)
     due = sorted(exchange.sent_at for exchange in exchanges)
     assert [round(later - due[0], 6) for later in due] == [0.0, 0.05, 0.1, 0.15]
 
@@ -84,4 +84,4 @@ def test_waiting_for_a_free_connection_counts(port: int) -> None:
 
 def test_an_answer_of_unknown_length_is_refused(port: int) -> None:
     with pytest.raises(ClientError):
-        keep_pace(port, [build_request("GET", "/endless", {})], per_second=1)
+        keep_pace(port, [build_request("GET", "/endless", {})], per_second=1, connections_max=1)

@@ -29,6 +29,16 @@ def pay(url: str, token: str, account_id: int, to: str, key: str) -> tuple[int, 
         return response.status, json.load(response)
 
 
+def get(url: str, token: str, payment_id: object) -> dict[str, object]:
+    """GET a payment."""
+    request = urllib.request.Request(
+        f"{url}/api/v1/transactions/{payment_id}", headers={"Authorization": f"Bearer {token}"}
+    )
+    with urllib.request.urlopen(request, timeout=20) as response:
+        answer: dict[str, object] = json.load(response)
+        return answer
+
+
 @pytest.mark.parametrize("down", ["CACHE_URL", "CELERY_BROKER_URL"])
 def test_a_payment_is_accepted_while_cache_or_broker_is_down(
     down: str, live_desk: LiveDesk, start_web: StartWeb, celery_worker: StartWorker
@@ -67,6 +77,39 @@ def test_a_payment_is_accepted_while_the_node_is_down(
     own_anvil.start()
     live_desk.run_to_the_end()
     live_desk.assert_paid_once([Transaction.objects.get()])
+
+
+def test_running_processes_live_through_an_outage_of_cache_and_broker(
+    live_desk: LiveDesk, start_web: StartWeb, celery_worker: StartWorker, own_valkey: Valkey
+) -> None:
+    broker = own_valkey.url_of(0)
+    environment = {"CELERY_BROKER_URL": broker, "CACHE_URL": own_valkey.url_of(1)}
+    web, worker = start_web(env=environment), celery_worker("money", env=environment)
+    token, account, to = live_desk.token(), live_desk.account.pk, make_address()
+    ids = [pay(web.url, token, account, to, "before")[1]["id"]]
+    assert get(web.url, token, ids[0])["status"] == "PENDING"
+
+    own_valkey.stop()
+    status, body = pay(web.url, token, account, to, "during")
+    ids.append(body["id"])
+    assert status == 201
+    assert get(web.url, token, ids[1])["status"] == "PENDING"
+
+    own_valkey.start()
+    status, body = pay(web.url, token, account, to, "after")
+    ids.append(body["id"])
+    assert status == 201
+
+    def all_settled() -> bool:
+        live_desk.anvil.mine()
+        with app.connection_for_write(broker) as connection:
+            app.send_task("tasks.money.follow", connection=connection, queue="money", expires=5)
+        return not Transaction.objects.exclude(stage=Stage.SETTLED).exists()
+
+    wait_for(all_settled, what="all payments final, by the same worker", timeout_seconds=60, every_seconds=0.3)
+    assert worker.is_running
+    assert [get(web.url, token, each)["status"] for each in ids] == ["SUCCESSFUL"] * 3
+    live_desk.assert_paid_once(list(Transaction.objects.order_by("pk")))
 
 
 def test_a_worker_goes_on_after_its_broker_was_restarted_with_a_task_in_flight(

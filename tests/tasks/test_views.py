@@ -13,6 +13,7 @@ from accounts.models import User
 from accounts.services.tokens import create_token, revoke_token
 from tasks.models import TaskRun
 from tasks.progress import advance_run, create_run, fail_run, finish_run, start_run
+from tasks.queries import describe_run
 from tests.desk import make_user
 from tests.pages import text_of
 
@@ -51,6 +52,7 @@ def test_programs_get_the_progress_as_json(ada: Client, run: TaskRun) -> None:
     answer = ada.get(path_of(run), headers=JSON)
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.json() == {
+        **describe_run(run),
         "id": str(run.pk),
         "name": "Check the ledger",
         "status": "In Progress",

@@ -1,18 +1,22 @@
 """The table of moves, what it draws, and that nothing goes round it."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection, connections
+from django.db import transaction as db_transaction
 
-from tests.desk import Desk, stages
+from tests.desk import NOW, Desk, stages
 from tests.rules import refused_by
 from transactions.exceptions import ForbiddenMoveError
 from transactions.management.commands import draw_states as draw_states_command
 from transactions.models import Transaction
 from transactions.services.moves import move_transactions
 from transactions.states import MOVES, FailureReason, Stage, Status, draw_states, require_move
+from txnsite.stack.process import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -107,6 +111,33 @@ class TestMove:
         with refused_by("transactions_transaction_signed_with_nonce_and_hash"):
             move_transactions([payment.pk], old=[Stage.ACCEPTED], new=Stage.SIGNED)
         assert stages([payment]) == ["ACCEPTED"]
+
+    @pytest.mark.django_db(transaction=True)
+    def test_a_row_that_another_process_is_moving_is_waited_for_and_then_left_alone(self, desk: Desk) -> None:
+        payment = desk.accept()
+
+        def move_elsewhere() -> list[int]:
+            try:
+                return self.reject(payment)
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(1) as thread:
+            with db_transaction.atomic():
+                assert self.reject(payment) == [payment.pk]
+                other = thread.submit(move_elsewhere)
+                wait_for(self.somebody_waits, what="the other one to wait for the row", timeout_seconds=20)
+            assert other.result(timeout=20) == []
+        assert stages([payment]) == ["SETTLED"]
+
+    def reject(self, payment: Transaction) -> list[int]:
+        columns = {"status": "FAILED", "failure_reason": "rejected", "settled_at": NOW}
+        return move_transactions([payment.pk], old=[Stage.ACCEPTED], new=Stage.SETTLED, constants=columns)
+
+    def somebody_waits(self) -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+            return bool(cursor.fetchone()[0])
 
     def test_nothing_to_move_is_nothing_done(self, desk: Desk) -> None:
         payment = desk.accept()

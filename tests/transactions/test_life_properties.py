@@ -1,0 +1,205 @@
+"""The life of payments under random faults: whatever happens, each is paid once or given back, and the books add up.
+
+Broadcaster, follower and watchdog run on the real database against the chain in memory, which loses answers, drops,
+refuses, reorganises and goes down; processes die at any fault point. After each step the books are audited, and at the
+end, when all is well again, every payment must have come to its end on chain and in the ledger alike.
+"""
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.db import transaction as db_transaction
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from accounts.exceptions import InsufficientFundsError
+from tests.books import assert_books_balance
+from tests.desk import ETHER, GWEI, Desk, crash_at, dies, make_account, make_address
+from tests.transactions.test_crashes import POINTS
+from transactions.chain import ChainError
+from transactions.models import Attempt, Transaction
+from transactions.states import Stage, Status
+
+CONFIRMATIONS = 4
+AMOUNTS = st.sampled_from([1, ETHER, 40 * ETHER, 99 * ETHER])
+
+
+class LifeMachine(RuleBasedStateMachine):
+    """Two wallets, two accounts, five recipients, and everything that can go wrong between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._atomic = db_transaction.atomic()
+        self._atomic.__enter__()
+        self._patch = pytest.MonkeyPatch()
+        self._patch.setattr(django_settings, "CONFIRMATIONS", CONFIRMATIONS)
+        self._patch.setattr(django_settings, "CHAIN_RPC_BATCH_SIZE", 3)
+        self.desk = Desk()
+        self.chain = self.desk.chain
+        self.desk.add_wallet(balance_in_wei=50 * ETHER)
+        self.accounts = [self.desk.account, make_account(balance_in_wei=30 * ETHER)]
+        self.recipients = [make_address() for _ in range(5)]
+        self.keys = 0
+
+    def teardown(self) -> None:
+        """Bring all to its end, check it, and leave the database as it was."""
+        try:
+            self._end_well()
+        finally:
+            self._patch.undo()
+            db_transaction.set_rollback(True)
+            self._atomic.__exit__(None, None, None)
+
+    # --- What the desk does ------------------------------------------------------------------------------------------
+    @rule(account=st.integers(0, 1), to=st.integers(0, 4), amount=AMOUNTS)
+    def accept(self, account: int, to: int, amount: int) -> None:
+        self.keys += 1
+        self._ask(account, to, amount)
+
+    @precondition(lambda self: self.keys)
+    @rule(account=st.integers(0, 1), to=st.integers(0, 4), amount=AMOUNTS)
+    def repeat_a_request(self, account: int, to: int, amount: int) -> None:
+        self._ask(account, to, amount)
+        before = Transaction.objects.count()
+        self._ask(account, to, amount)
+        assert Transaction.objects.count() == before
+
+    def _ask(self, account: int, to: int, amount: int) -> None:
+        key = f"{self.keys}-{account}-{to}-{amount}"
+        with suppress(InsufficientFundsError):
+            self.desk.ask(amount, account=self.accounts[account], to=self.recipients[to], key=key)
+
+    @rule()
+    def broadcast(self) -> None:
+        self.desk.broadcast()
+
+    @rule()
+    def follow(self) -> None:
+        self._unless_down(self.desk.follow)
+
+    @rule(data=st.data())
+    def reconcile(self, data: st.DataObject) -> None:
+        rows = list(Transaction.objects.order_by("pk"))
+        if rows:
+            row = data.draw(st.sampled_from(rows))
+            self._unless_down(lambda: self.desk.reconcile(row))
+
+    @rule(point=st.sampled_from(POINTS), step=st.sampled_from(["broadcast", "follow"]))
+    def die(self, point: str, step: str) -> None:
+        """Run one step in a process that dies at a fault point if it comes there."""
+        with pytest.MonkeyPatch.context() as patch:
+            crash_at(patch, point)
+            with dies():
+                self._unless_down(getattr(self.desk, step))
+
+    def _unless_down(self, step: Any) -> None:
+        try:
+            step()
+        except ChainError:
+            assert self.chain.down
+
+    # --- What the chain does -----------------------------------------------------------------------------------------
+    @rule(blocks=st.integers(1, CONFIRMATIONS + 1), empty=st.booleans())
+    def mine(self, blocks: int, empty: bool) -> None:
+        self.chain.mine(blocks, empty=empty)
+
+    @rule(blocks=st.integers(1, 3))
+    def mine_and_follow(self, blocks: int) -> None:
+        self.chain.mine(blocks)
+        self.follow()
+
+    @rule(depth=st.integers(1, CONFIRMATIONS - 1), back_to_pool=st.booleans())
+    def reorg(self, depth: int, back_to_pool: bool) -> None:
+        """Replace blocks, but none that a settled payment counts on: that is deeper than CONFIRMATIONS promises."""
+        settled = Transaction.objects.filter(stage=Stage.SETTLED, block_number__isnull=False)
+        floor = max([0, *settled.values_list("block_number", flat=True)])
+        depth = min(depth, self.chain.blocks[-1].header.number - floor)
+        if depth > 0:
+            self.chain.reorg(depth, back_to_pool=back_to_pool)
+
+    @rule(data=st.data())
+    def drop(self, data: st.DataObject) -> None:
+        if self.chain.pool:
+            self.chain.drop(data.draw(st.sampled_from(sorted(self.chain.pool))))
+
+    @rule()
+    def lose_an_answer(self) -> None:
+        self.chain.lose_answers()
+
+    @rule()
+    def refuse(self) -> None:
+        self.chain.refuse("no room", times=2)
+
+    @rule(down=st.booleans())
+    def go_down_or_up(self, down: bool) -> None:
+        self.chain.down = down
+
+    @rule(lag=st.integers(0, 2))
+    def let_receipts_lag(self, lag: int) -> None:
+        self.chain.receipts_lag_blocks = lag
+
+    @rule(gwei=st.sampled_from([1, 20, 300, 500]))
+    def change_the_base_fee(self, gwei: int) -> None:
+        self.chain.base_fee_per_gas_in_wei = gwei * GWEI
+
+    @rule(to=st.integers(0, 4))
+    def let_a_recipient_refuse_or_accept(self, to: int) -> None:
+        self.chain.reverting ^= {self.recipients[to]}
+
+    @rule(to=st.integers(0, 4))
+    def let_estimates_fail_or_succeed(self, to: int) -> None:
+        self.chain.unknown_recipients ^= {self.recipients[to]}
+
+    # --- What must hold ----------------------------------------------------------------------------------------------
+    @invariant()
+    def the_books_add_up(self) -> None:
+        assert_books_balance()
+
+    @invariant()
+    def each_payment_has_one_nonce_and_one_attempt(self) -> None:
+        signed = Transaction.objects.filter(nonce__isnull=False).values_list("wallet_id", "nonce", "pk")
+        attempts = Attempt.objects.values_list("wallet_id", "nonce", "transaction_id")
+        assert sorted(signed) == sorted(attempts)
+
+    @invariant()
+    def what_was_settled_is_on_chain(self) -> None:
+        on_chain = {receipt.transaction_hash: receipt for _, receipt in self.chain.mined}
+        for row in Transaction.objects.filter(stage=Stage.SETTLED, transaction_hash__isnull=False):
+            receipt = on_chain[row.transaction_hash or ""]
+            assert (row.status == Status.SUCCESSFUL) == receipt.succeeded
+            assert row.block_hash == receipt.block_hash
+
+    def _end_well(self) -> None:
+        """Let everything be well again, and see every payment come to its end."""
+        chain = self.chain
+        chain.down, chain.receipts_lag_blocks, chain.base_fee_per_gas_in_wei = False, 0, GWEI
+        chain.unknown_recipients.clear()
+        chain._lost_answers, chain._refusals = 0, []
+        for _ in range(40):
+            pending = list(Transaction.objects.exclude(stage=Stage.SETTLED).order_by("pk"))
+            if not pending:
+                break
+            self.desk.broadcast()
+            self.desk.mine()
+            for row in pending:
+                self.desk.reconcile(row)
+        rows = list(Transaction.objects.all())
+        assert {row.stage for row in rows} <= {Stage.SETTLED}, [(row.stage, row.wait_reason) for row in rows]
+        wanted = [(row.to_public_address, row.transaction_amount_in_wei) for row in rows if row.status == "SUCCESSFUL"]
+        paid = [(tx.to_address, tx.value_in_wei) for tx, receipt in chain.mined if receipt.succeeded]
+        assert sorted(paid) == sorted(wanted)
+        self.what_was_settled_is_on_chain()
+        self.desk.assert_books_balance()
+
+
+@pytest.mark.django_db
+def test_each_payment_comes_to_one_end_whatever_happens() -> None:
+    run_state_machine_as_test(
+        LifeMachine,
+        settings=settings(
+            max_examples=15, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
