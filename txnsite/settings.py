@@ -175,6 +175,8 @@ CHAIN_ID = env.integer("CHAIN_ID", minimum=1)
 CHAIN_FINALITY = env.choice("CHAIN_FINALITY", ("depth", "finalized"), "depth")
 CHAIN_RPC_BATCH_SIZE = env.integer("CHAIN_RPC_BATCH_SIZE", 500, minimum=1)
 CHAIN_RPC_TIMEOUT_SECONDS = env.integer("CHAIN_RPC_TIMEOUT_SECONDS", 10, minimum=1)
+# Under load, payments are gathered for up to this long; a single one is sent at once.
+BROADCAST_GATHER_SECONDS = env.integer("BROADCAST_GATHER_MILLISECONDS", 600) / 1000
 KEYSTORE_DIR = Path(env.text("KEYSTORE_DIR", str(VAR_DIR / "keystore")))
 # Read when a key is first used, so that a web process, which never signs, needs no passphrase.
 KEYSTORE_PASSPHRASE = env.secret("KEYSTORE_PASSPHRASE", "")

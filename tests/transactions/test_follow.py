@@ -179,6 +179,26 @@ class TestQuestions:
         desk.assert_paid_once(payments)
         desk.assert_books_balance()
 
+    def test_a_follower_that_keeps_up_looks_into_the_new_blocks_alone(self, desk: Desk) -> None:
+        desk.mine()
+        payments = desk.accept_many(25)
+        desk.broadcast()
+        desk.chain.asked.clear()
+        desk.mine()
+        assert stages(payments) == ["MINED"] * 25
+        assert desk.chain.asked == {"view": 1, "block_receipts": 1}
+
+    def test_what_the_new_blocks_do_not_hold_is_looked_for_elsewhere(self, desk: Desk) -> None:
+        desk.mine()
+        payments = desk.accept_many(25)
+        desk.broadcast()
+        desk.chain.receipts_lag_blocks = 1
+        desk.mine()
+        assert stages(payments) == ["BROADCAST"] * 25
+        desk.chain.receipts_lag_blocks = 0
+        desk.mine()
+        assert stages(payments) == ["MINED"] * 25
+
     def test_by_hash_where_the_node_has_no_receipts_of_whole_blocks(self, desk: Desk) -> None:
         desk.chain.has_block_receipts = False
         payments = desk.accept_many(25)

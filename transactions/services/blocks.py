@@ -43,6 +43,11 @@ def record_head(chain: Chain, head: BlockHeader) -> list[int]:
     return _compare(chain, head, last.number)
 
 
+def last_recorded_number() -> int | None:
+    """Return the number of the newest block that was recorded."""
+    return Block.objects.order_by("-number").values_list("number", flat=True).first()
+
+
 def record_numbers(chain: Chain, numbers: Collection[int]) -> None:
     """Record the blocks of these numbers that aren't recorded yet, as the node has them now."""
     known = set(Block.objects.filter(number__in=numbers).values_list("number", flat=True))

@@ -6,6 +6,7 @@ crash the saved bytes are sent again, which is the same transaction with the sam
 """
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,13 @@ logger = logging.getLogger(__name__)
 
 PLAIN_GAS = 21_000
 """The gas of a transfer to an address without code (Ethereum yellow paper, appendix G)."""
+
+RUN_SECONDS = 30
+"""After this a broadcaster stops and the follower's next tick wakes another: no task runs for ever."""
+
+GATHERED_PER_SECOND = 250
+"""After a batch of n the next one is gathered for n/250 s: at once when little is going on, and when much is, batches
+that cost the node few round trips."""
 
 GAS_MARGIN_PERCENT = 20
 """What is added for a recipient with code, which may need more by the time the payment is mined."""
@@ -77,18 +85,31 @@ def broadcast_wallet(wallet: Wallet, chain: Chain) -> int:
             set_wait_reason(dict.fromkeys(_peek_ids(settings.CHAIN_RPC_BATCH_SIZE), WaitReason.KEY))
             return 0
         taken, unsent = resend_signed(wallet, chain)
-        after_id = 0
-        # While a node refuses what is signed, more of it would only make the queue behind it longer.
-        while not unsent:
-            batch = _peek(after_id)
-            if not batch:
-                break
+        if unsent:
+            # While a node refuses what is signed, more of it would only make the queue behind it longer.
+            return taken
+        return taken + _broadcast_batches(wallet, chain, signer)
+
+
+def _broadcast_batches(wallet: Wallet, chain: Chain, signer: Signer) -> int:
+    """Send batch after batch until nothing more can go; return how many payments a node has taken."""
+    taken = after_id = 0
+    deadline = time.monotonic() + RUN_SECONDS
+    while time.monotonic() < deadline:
+        batch = _peek(after_id)
+        sent = _broadcast_batch(wallet, batch, chain, signer) if batch else None
+        if sent is None:
+            break
+        taken += sent
+        if len(batch) == settings.CHAIN_RPC_BATCH_SIZE:
             after_id = batch[-1].pk
-            sent = _broadcast_batch(wallet, batch, chain, signer)
-            if sent is None:
-                break
-            taken += sent
-        return taken
+        elif sent:
+            # From the start again: a payment with a smaller id may have been committed later.
+            after_id = 0
+            time.sleep(min(sent / GATHERED_PER_SECOND, settings.BROADCAST_GATHER_SECONDS))
+        else:
+            break
+    return taken
 
 
 def _peek(after_id: int) -> list[Transaction]:

@@ -1,7 +1,7 @@
 """Follow: one question a block tells how far every wallet's payments have come."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from django.conf import settings
 from django.db.models import Exists, OuterRef
@@ -12,7 +12,7 @@ from transactions.chain.client import Chain, get_chain
 from transactions.chain.types import Receipt
 from transactions.detail import announce_head
 from transactions.models import Attempt, Transaction, Wallet
-from transactions.services.blocks import forget_old, record_head, record_numbers
+from transactions.services.blocks import forget_old, last_recorded_number, record_head, record_numbers
 from transactions.services.moves import move_transactions
 from transactions.services.send import resend
 from transactions.services.settle import final_block_number, settle_final
@@ -41,12 +41,14 @@ def follow_chain(chain: Chain | None = None) -> int:
         in_flight = Transaction.objects.filter(wallet=OuterRef("pk"), stage__in=[Stage.SIGNED, Stage.BROADCAST])
         wallets = {wallet.address: wallet for wallet in Wallet.objects.filter(Exists(in_flight)).order_by("id")}
         view = chain.view(list(wallets), with_finalized=settings.CHAIN_FINALITY == "finalized")
+        last_number = last_recorded_number()
         taken_back = record_head(chain, view.head)
         announce_head(view.head.number)
         if taken_back:
             resend(taken_back, chain)
+        new_blocks = range(0) if last_number is None else range(last_number + 1, view.head.number + 1)
         for address, wallet in wallets.items():
-            find_mined(wallet, view.nonces[address], chain)
+            find_mined(wallet, view.nonces[address], chain, new_blocks)
         fault_point("follow.before_settle")
         settled = settle_final(final_block_number(view), timezone.now())
         if view.head.number % 100 == 0:
@@ -54,12 +56,13 @@ def follow_chain(chain: Chain | None = None) -> int:
         return settled
 
 
-def find_mined(wallet: Wallet, nonce_count: int, chain: Chain) -> int:
+def find_mined(wallet: Wallet, nonce_count: int, chain: Chain, new_blocks: Sequence[int] = ()) -> int:
     """Record the receipts of payments whose nonce a block has used; return how many were found.
 
     A receipt that isn't there says nothing: the node may lag. The payment is looked at again with the next block.
 
     :param nonce_count: the wallet's transaction count at the head; smaller nonces are mined.
+    :param new_blocks: numbers of blocks that nobody has looked into yet.
     """
     attempts = dict(
         Attempt.objects.filter(
@@ -70,7 +73,7 @@ def find_mined(wallet: Wallet, nonce_count: int, chain: Chain) -> int:
     )
     if not attempts:
         return 0
-    receipts = _fetch_receipts(list(attempts), chain)
+    receipts = _fetch_receipts(list(attempts), chain, new_blocks)
     found = {attempts[tx_hash]: receipt for tx_hash, receipt in receipts.items() if tx_hash in attempts}
     return record_mined(found, chain)
 
@@ -102,19 +105,38 @@ def record_mined(receipts: Mapping[int, Receipt], chain: Chain, now: dt.datetime
     return len(moved)
 
 
-def _fetch_receipts(hashes: list[str], chain: Chain) -> dict[str, Receipt]:
+def _fetch_receipts(hashes: list[str], chain: Chain, new_blocks: Sequence[int]) -> dict[str, Receipt]:
     """Fetch receipts by hash or by whole blocks, whichever takes fewer calls.
 
-    Hashes come in nonce order and nonces are mined in order, so the first and the last one tell which blocks hold
-    all those between.
+    Most are in the blocks just mined. For the rest: hashes come in nonce order and nonces are mined in order, so the
+    first and the last one tell which blocks hold all those between.
     """
-    if len(hashes) <= ONE_BY_ONE_MAX:
-        return chain.receipts(hashes)
-    receipts = chain.receipts([hashes[0], hashes[-1]])
-    if len(receipts) == 2:
-        first, last = receipts[hashes[0]].block_number, receipts[hashes[-1]].block_number
-        if 0 <= last - first < len(hashes) // PAYMENTS_PER_BLOCK_MIN:
-            for of_block in chain.block_receipts(range(first, last + 1)).values():
-                receipts.update((receipt.transaction_hash, receipt) for receipt in of_block)
-    missing = [tx_hash for tx_hash in hashes if tx_hash not in receipts]
+    receipts: dict[str, Receipt] = {}
+    missing = hashes
+    if len(missing) > ONE_BY_ONE_MAX and _is_worth(new_blocks, hashes):
+        receipts, missing = _look_into(new_blocks, hashes, chain)
+    if len(missing) > ONE_BY_ONE_MAX:
+        bounds = chain.receipts([missing[0], missing[-1]])
+        if len(bounds) == 2:
+            blocks = range(bounds[missing[0]].block_number, bounds[missing[-1]].block_number + 1)
+            if _is_worth(blocks, missing):
+                found, missing = _look_into(blocks, missing, chain)
+                receipts |= found
     return receipts | chain.receipts(missing) if missing else receipts
+
+
+def _is_worth(blocks: Sequence[int], hashes: Sequence[str]) -> bool:
+    """Say whether whole blocks are fewer calls than as many hashes, by far."""
+    return 0 < len(blocks) * PAYMENTS_PER_BLOCK_MIN <= len(hashes)
+
+
+def _look_into(blocks: Sequence[int], hashes: list[str], chain: Chain) -> tuple[dict[str, Receipt], list[str]]:
+    """Return the receipts that these blocks hold, and the hashes that they don't."""
+    wanted = set(hashes)
+    found = {
+        receipt.transaction_hash: receipt
+        for of_block in chain.block_receipts(blocks).values()
+        for receipt in of_block
+        if receipt.transaction_hash in wanted
+    }
+    return found, [tx_hash for tx_hash in hashes if tx_hash not in found]
