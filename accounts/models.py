@@ -195,6 +195,7 @@ class ApiToken(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        verbose_name = "API token"
         constraints = [models.UniqueConstraint(name="accounts_apitoken_hash_used_once", fields=["token_hash"])]
 
     def __str__(self) -> str:
@@ -215,7 +216,10 @@ class AuditEvent(models.Model):
 
     class Meta:
         ordering = ["-at", "-id"]
-        indexes = [models.Index(name="accounts_audit_by_target", fields=["target_type", "target_id"])]
+        indexes = [
+            models.Index(name="accounts_audit_by_target", fields=["target_type", "target_id"]),
+            models.Index(name="accounts_audit_by_time", fields=["at", "id"]),
+        ]
 
     def __str__(self) -> str:
         return f"{self.action} {self.target_type} {self.target_id}"

@@ -7,13 +7,13 @@ anvil and its own folder.
 
 import os
 import shutil
-import tempfile
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.processes import make_folder
 from txnsite.stack.anvil import CHAIN_ID, Anvil
 from txnsite.stack.errors import StartError
 from txnsite.stack.ports import free_port
@@ -101,9 +101,7 @@ def _make_servers() -> TestServers:
         folder = root / worker
         folder.mkdir()
     else:
-        folder = root = Path(tempfile.mkdtemp(prefix="txnsite-test-"))
-        # PostgreSQL runs as another user when we are root, and must get through to its folder.
-        root.chmod(0o711)
+        folder = root = make_folder()
         postgres = Postgres(root / "postgres", log_path=root / "log" / "postgres.log", settings=UNSAFE_AND_FAST)
         valkey = Valkey(root / "valkey", log_path=root / "log" / "valkey.log", port=free_port(), durable=False)
         valkey_port = valkey.port

@@ -1,10 +1,31 @@
 """Where and how processes of our own code run in tests: as production runs them, against the test's servers."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import quote
 
+import psutil
 from django.conf import settings
+
+_FOLDER_PREFIX = "txnsite-test-"
+
+
+def make_folder() -> Path:
+    """Create a folder for servers that every user may enter: PostgreSQL runs as another one when we are root.
+
+    Folders of test runs that were killed before they could tidy up are removed.
+    """
+    parent = Path(tempfile.gettempdir())
+    for left in parent.glob(f"{_FOLDER_PREFIX}*-*"):
+        pid = left.name.removeprefix(_FOLDER_PREFIX).partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-", dir=parent))
+    folder.chmod(0o711)
+    return folder
 
 
 def database_url() -> str:

@@ -1,5 +1,6 @@
 """Transactions, the wallets that pay them, every attempt ever signed, and the blocks they are judged by."""
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -82,6 +83,7 @@ class Transaction(models.Model):
             models.Index(name="transactions_mined", fields=["block_number"], condition=Q(stage="MINED")),
             models.Index(name="transactions_next_check", fields=["next_check_at"], condition=Q(status="PENDING")),
             models.Index(name="transactions_to_address", fields=["to_public_address"]),
+            BrinIndex(name="transactions_by_time", fields=["accepted_at"]),
             models.Index(name="transactions_flagged", fields=["id"], condition=Q(needs_attention=True)),
         ]
         constraints = [

@@ -161,6 +161,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ["-id"],
+                "verbose_name": "API token",
             },
         ),
         migrations.CreateModel(
@@ -364,6 +365,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="auditevent",
             index=models.Index(fields=["target_type", "target_id"], name="accounts_audit_by_target"),
+        ),
+        migrations.AddIndex(
+            model_name="auditevent",
+            index=models.Index(fields=["at", "id"], name="accounts_audit_by_time"),
         ),
         migrations.AddIndex(
             model_name="hold",

@@ -25,14 +25,14 @@ def child(folder: Path, code: str, name: str = "child") -> ChildProcess:
 
 
 class Program(Unit):
-    """A unit that is ready once it has written something."""
+    """A unit that is ready once it says so."""
 
     def __init__(self, folder: Path, name: str, code: str = SLEEP) -> None:
         self.name = name
         self.process = child(folder, code, name)
 
     def is_ready(self) -> bool:
-        return self.logs != ""
+        return "up" in self.logs
 
 
 def is_alive(pid: int) -> bool:

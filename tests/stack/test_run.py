@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Protocol
 import psutil
 import pytest
 
+from tests.processes import make_folder
 from tests.stack.processes import processes_of
 from txnsite.env import read_env_file
 from txnsite.stack.layout import REPOSITORY
@@ -78,8 +78,7 @@ class Terminal(ChildProcess):
 
 @pytest.fixture
 def var() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="txnsite-test-"))
-    folder.chmod(0o711)
+    folder = make_folder()
     yield folder / "var"
     shutil.rmtree(folder)
 

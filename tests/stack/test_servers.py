@@ -3,13 +3,13 @@
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from tests.processes import make_folder
 from tests.stack.processes import is_alive
 from txnsite.stack.anvil import Anvil, AnvilError
 from txnsite.stack.errors import StackError, StartError
@@ -21,8 +21,7 @@ from txnsite.stack.valkey import Valkey, tell_valkey
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder that every user may enter, as PostgreSQL's own must when the tests run as root."""
-    path = Path(tempfile.mkdtemp(prefix="txnsite-test-"))
-    path.chmod(0o711)
+    path = make_folder()
     yield path
     shutil.rmtree(path)
 

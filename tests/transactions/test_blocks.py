@@ -176,6 +176,8 @@ class TestReorg:
         desk.chain.refuse("not now")
         desk.follow()
         assert not desk.chain.pool
+        payment.refresh_from_db()
+        assert (payment.stage, payment.wait_reason) == ("BROADCAST", ""), "it waits for a block, as told before"
         desk.reconcile(payment)
         assert len(desk.chain.pool) == 1
         desk.run_to_the_end()

@@ -352,6 +352,15 @@ class TestSendsThatGoWrong:
         desk.assert_paid_once(payments)
         desk.assert_books_balance()
 
+    def test_nothing_more_is_signed_while_the_node_refuses_what_is(self, desk: Desk) -> None:
+        first = desk.accept()
+        desk.chain.refuse("no room", times=2)
+        desk.broadcast()
+        later = desk.accept()
+        assert desk.broadcast() == 0
+        assert stages([first, later]) == ["SIGNED", "ACCEPTED"]
+        assert desk.broadcast() == 2
+
     def test_an_offer_that_the_market_has_overtaken_is_sent_again(
         self, desk: Desk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -426,15 +435,16 @@ class TestTwoBroadcasters:
         desk.accept_many(2)
         terms = desk.chain.terms
         answers: list[int] = []
+        others_chain = FakeChain()
 
         def let_another_try(*args: object) -> object:
             with ThreadPoolExecutor(1) as other:
-                answers.append(other.submit(self.broadcast_elsewhere, FakeChain()).result(timeout=20))
+                answers.append(other.submit(self.broadcast_elsewhere, others_chain).result(timeout=20))
             return terms(*args)  # type: ignore[arg-type]
 
         monkeypatch.setattr(desk.chain, "terms", let_another_try)
         assert desk.broadcast() == 2
-        assert answers == [0]
+        assert (answers, others_chain.asked.total()) == ([0], 0)
         assert Attempt.objects.count() == 2
 
     def broadcast_elsewhere(self, chain: FakeChain) -> int:

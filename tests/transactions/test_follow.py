@@ -160,6 +160,15 @@ class TestQuestions:
         desk.follow()
         assert desk.chain.asked == {"view": 1}
 
+    def test_nor_do_payments_whose_nonce_no_block_has_used(self, desk: Desk) -> None:
+        payments = desk.accept_many(3)
+        desk.broadcast()
+        desk.chain.asked.clear()
+        desk.chain.mine(empty=True)
+        desk.follow()
+        assert desk.chain.asked == {"view": 1}
+        assert stages(payments) == ["BROADCAST"] * 3
+
     def test_ten_receipts_are_asked_for_by_hash(self, desk: Desk) -> None:
         payments = desk.accept_many(10)
         desk.broadcast()

@@ -91,14 +91,7 @@ class Beat(Unit):
 
     def __init__(self, *, env: Mapping[str, str], log_path: Path) -> None:
         self.name = "beat"
-        argv = [
-            *_CELERY,
-            "beat",
-            "--scheduler",
-            "django_celery_beat.schedulers:DatabaseScheduler",
-            "--loglevel",
-            "INFO",
-        ]
+        argv = [*_CELERY, "beat", "--loglevel", "INFO"]
         self.process = ChildProcess(self.name, argv, env={**_QUIET, **env}, cwd=REPOSITORY, log_path=log_path)
 
     def is_ready(self) -> bool:

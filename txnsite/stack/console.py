@@ -16,9 +16,9 @@ class Console:
     def say(self, line: str = "") -> None:
         self._write(line)
 
-    def step(self, what: str, result: str) -> None:
-        """Write what is done, with its result, in two columns."""
-        self._write(f"  {what:<11} {self._dim(result)}")
+    def step(self, what: str, result: str, note: str = "") -> None:
+        """Write a line of two columns and, less loud, a note."""
+        self._write(f"  {what:<11} {result}  {self._dim(note)}".rstrip())
 
     def alert(self, line: str) -> None:
         """Write a line that must not be overlooked, with the time."""
@@ -29,7 +29,7 @@ class Console:
         self._write(f"\033[31m{message}\033[0m" if self._colour else message)
 
     def _dim(self, text: str) -> str:
-        return f"\033[2m{text}\033[0m" if self._colour else text
+        return f"\033[2m{text}\033[0m" if self._colour and text else text
 
     def _write(self, line: str) -> None:
         try:

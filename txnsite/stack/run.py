@@ -66,7 +66,7 @@ class Stack:
         supervisor.start(self.postgres, self.valkey, self.anvil)
         self.postgres.create_database(_DATABASE, owner=_DATABASE)
         self.layout.write_env_file(self.variables)
-        self.console.step("servers", f"PostgreSQL, Valkey, anvil ({_since(begun)})")
+        self.console.step("servers", "PostgreSQL, Valkey, anvil", _since(begun))
 
     def _prepare_database(self, supervisor: Supervisor) -> None:
         begun = time.monotonic()
@@ -82,7 +82,7 @@ class Stack:
         for process in (prepare, collect):
             if process.returncode != 0:
                 raise process.start_error(f"ended with {ending_of(process.returncode)}")
-        self.console.step("database", f"up to date, demo loaded ({_since(begun)})")
+        self.console.step("database", "up to date, demo loaded", _since(begun))
 
     def _start_apps(self, supervisor: Supervisor) -> None:
         begun = time.monotonic()
@@ -98,16 +98,16 @@ class Stack:
             Flower(port=self.flower_port, env=self.env, log_path=log("flower")),
         ]
         supervisor.start(*apps)
-        self.console.step("processes", f"web, 2 workers, beat, Flower ({_since(begun)})")
+        self.console.step("processes", "web, 2 workers, beat, Flower", _since(begun))
 
     def _say_where(self) -> None:
         site = f"http://localhost:{self.port}"
         self.console.say()
-        self.console.step("Site", f"{site}/  demo / demo")
-        self.console.step("Admin", f"{site}/admin/  admin / admin")
+        self.console.step("Site", f"{site}/", "demo / demo")
+        self.console.step("Admin", f"{site}/admin/", "admin / admin")
         self.console.step("API", f"{site}/api/v1/docs")
         self.console.step("Flower", f"http://localhost:{self.flower_port}/")
-        self.console.step("Node", f"{self.anvil.url}  chain {CHAIN_ID}, a block each {_BLOCK_TIME_SECONDS} s")
+        self.console.step("Node", self.anvil.url, f"chain {CHAIN_ID}, a block each {_BLOCK_TIME_SECONDS} s")
         self.console.step("Logs", f"{self.layout.var / 'log'}")
         self.console.say("\nCtrl-C stops everything; the next `make run` goes on from here.\n")
 
