@@ -5,6 +5,7 @@ import importlib
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import django
@@ -27,17 +28,23 @@ ROWS: dict[str, int | None] = {
 
 
 def main() -> int:
-    """Run the rows asked for, and tell by the exit code whether every target was met (1: some was missed)."""
+    """Run the rows asked for; exit with 0 when every target was met, 1 when some was missed, 3 when a row failed."""
     options = _parse()
     # A plain `kill` ends the bench as Ctrl-C does: with everything stopped and deleted.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     machine = describe_machine()
     say(", ".join(f"{name} {value}" for name, value in machine.items()))
     figures: list[Figure] = []
+    failed = []
     with Desk() as desk:
         django.setup()
         for name in options.rows or ROWS:
-            figures += _measure(desk, name, quick=options.quick)
+            try:
+                figures += _measure(desk, name, quick=options.quick)
+            except Exception:
+                # What was measured before is worth telling, and so is what comes after.
+                failed.append(name)
+                traceback.print_exc()
     say()
     say(table(figures))
     if options.quick:
@@ -45,6 +52,9 @@ def main() -> int:
             "\nA short try. Figures that mean something take a run without --quick on a machine that does nothing else."
         )
     write_json(options.output, figures, machine, quick=options.quick)
+    if failed:
+        say(f"Failed, see above: {', '.join(failed)}")
+        return 3
     return 0 if options.quick or all(figure.met for figure in figures) else 1
 
 

@@ -11,7 +11,7 @@ from transactions.chain.exceptions import ChainError
 from transactions.services import reconcile
 from transactions.services.broadcast import broadcast_payments, has_work
 from transactions.services.follow import follow_chain
-from transactions.services.watchdog import claim_overdue
+from transactions.services.watchdog import claim_overdue, return_claims
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +43,16 @@ def follow(**_kwargs: object) -> None:
 @shared_task
 def sweep_overdue(**_kwargs: object) -> None:
     """Start a look at each payment whose next step is overdue."""
-    for transaction_id in claim_overdue(timezone.now()):
-        reconcile_transaction.apply_async((transaction_id,), expires=90)
+    now = timezone.now()
+    claimed = claim_overdue(now)
+    while claimed:
+        try:
+            reconcile_transaction.apply_async((claimed[-1],), expires=90)
+        except OperationalError:
+            # A look that nobody was asked for is no look: the rest is overdue again.
+            return_claims(claimed, now)
+            raise
+        claimed.pop()
 
 
 @shared_task(autoretry_for=(ChainError,), retry_backoff=2, retry_backoff_max=30, max_retries=3)

@@ -7,7 +7,10 @@ nudge was sent for, so no failure here may reach the one who pays.
 import logging
 import time
 
-from kombu.exceptions import OperationalError
+from django.conf import settings
+from kombu import Connection
+from kombu.exceptions import LimitExceeded, OperationalError
+from kombu.pools import producers
 
 from accounts.cache import cache_commands
 from tasks.money import NUDGED_KEY, broadcast
@@ -15,7 +18,9 @@ from tasks.money import NUDGED_KEY, broadcast
 logger = logging.getLogger(__name__)
 
 NUDGE_SECONDS = 1
-PAUSE_SECONDS = 2.0
+PAUSE_SECONDS = 10.0
+TIMEOUT_SECONDS = 0.5
+"""How long a payer may wait for a broker that hangs; the workers' own connections are more patient."""
 
 _silent_until = 0.0
 
@@ -29,7 +34,17 @@ def nudge_broadcast() -> None:
     if not commands.write_if_absent(NUDGED_KEY, 1, NUDGE_SECONDS) and commands.is_up:
         return
     try:
-        broadcast.apply_async(expires=10)
-    except OperationalError:
+        with producers[_hasty_connection()].acquire(block=True, timeout=TIMEOUT_SECONDS) as producer:
+            broadcast.apply_async(expires=10, producer=producer)
+    except (OperationalError, LimitExceeded):
         _silent_until = time.monotonic() + PAUSE_SECONDS
         logger.warning("The broker does not answer; payments go out with the follower's next tick.")
+
+
+def _hasty_connection() -> Connection:
+    options = {
+        **settings.CELERY_BROKER_TRANSPORT_OPTIONS,
+        "socket_timeout": TIMEOUT_SECONDS,
+        "socket_connect_timeout": TIMEOUT_SECONDS,
+    }
+    return broadcast.app.connection_for_write(transport_options=options, connect_timeout=TIMEOUT_SECONDS)

@@ -46,6 +46,7 @@ class WaitReason(models.TextChoices):
     WALLET = "wallet", "no hot wallet is ready to send"
     KEY = "key", "the hot wallet's key can't be read"
     RECIPIENT = "recipient", "the node can't say what gas this recipient needs"
+    NONCE = "nonce", "another transaction used its nonce: staff have to look"
 
 
 MOVES: dict[Stage, dict[Stage, str]] = {

@@ -83,6 +83,11 @@ _WAITS: dict[str, _Words] = {
         "Waiting for one of our wallets",
         "No wallet of ours is ready to send at the moment. The payment goes out by itself as soon as one is.",
     ),
+    WaitReason.NONCE: _Words(
+        "Waiting for our staff",
+        "Another transaction of our wallet took this payment's place in line. Nothing of it was sent; our staff have "
+        "to look at it. Your money stays reserved meanwhile.",
+    ),
     WaitReason.RECIPIENT: _Words(
         "Waiting for an answer about the recipient",
         "This address belongs to a contract, and the network could not yet tell what it costs to pay it. We keep "

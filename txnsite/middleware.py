@@ -113,7 +113,7 @@ class _WithoutToken:
     get_response: Any
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if "HTTP_AUTHORIZATION" in request.META and is_for_programs(request):
+        if "HTTP_AUTHORIZATION" in request.META and is_for_programs(request) and request.path_info != API_DOCS_PATH:
             return cast(HttpResponseBase, self.get_response(request))
         return super().__call__(request)  # type: ignore[misc,no-any-return]
 

@@ -50,10 +50,11 @@ def test_names_and_keys_do_not_meet(elsewhere: Elsewhere) -> None:
         assert elsewhere(lambda: is_free("work", 1)) is False
 
 
-def test_a_loser_does_not_free_the_winners_lock(elsewhere: Elsewhere) -> None:
+def test_a_loser_does_not_free_the_winners_lock(elsewhere: Elsewhere, caplog: pytest.LogCaptureFixture) -> None:
     with advisory_lock("work"):
         elsewhere(lambda: is_free("work"))
         assert elsewhere(lambda: is_free("work")) is False
+    assert caplog.text == "", "nor does it try to"
 
 
 def test_an_error_inside_frees_it(elsewhere: Elsewhere) -> None:

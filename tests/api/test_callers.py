@@ -95,3 +95,8 @@ def test_a_token_is_kept_as_its_hash_only(caller: Caller) -> None:
     assert caller.token not in str(row.__dict__)
     assert caller.token.startswith(row.start)
     assert len(row.start) == 12
+
+
+@pytest.mark.django_db
+def test_the_docs_page_is_shown_to_who_sends_a_token(client: Client) -> None:
+    assert client.get("/api/v1/docs", headers={"Authorization": "Bearer txn_x"}).status_code == 200

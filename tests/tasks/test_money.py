@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from celery import Task
+from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from accounts.cache import cache_commands
@@ -158,3 +159,22 @@ class TestReconcile:
         assert isinstance(result.result, ChainUnavailableError)
         assert desk.chain.asked == {"view": 4}
         assert stages([payment]) == ["BROADCAST"]
+
+
+def test_a_sweep_that_the_broker_cuts_short_gives_the_looks_back(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    payments = desk.accept_many(3)
+    Transaction.objects.update(next_check_at=NOW)
+    sent: list[int] = []
+
+    def publish(arguments: tuple[int], **_options: object) -> None:
+        if sent:
+            raise OperationalError
+        sent.append(arguments[0])
+
+    monkeypatch.setattr(money.reconcile_transaction, "apply_async", publish)
+    with pytest.raises(OperationalError):
+        money.sweep_overdue()
+
+    looked_at = {row.pk: row.checks_done for row in Transaction.objects.all()}
+    assert looked_at == {row.pk: int(row.pk in sent) for row in payments}
+    assert Transaction.objects.filter(next_check_at__lte=timezone.now()).count() == 2

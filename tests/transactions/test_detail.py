@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -177,6 +177,26 @@ class TestNeverStale:
         with Writer(payment) as writer:
             self.meanwhile(monkeypatch, writer.begin)
             assert read(payment)["stage"] == "ACCEPTED", "nothing is committed"
+            assert read(payment)["stage"] == "ACCEPTED"
+            writer.commit()
+        assert read(payment)["stage"] == "SETTLED"
+
+    def test_a_lease_does_not_lift_the_barrier_of_a_change_begun_meanwhile(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The reader has found nothing in the cache, and only then the change begins."""
+        payment = desk.accept()
+        commands = cache_commands()
+        look = commands.read
+        with Writer(payment) as writer:
+
+            def find_nothing_then_begin(keys: Sequence[str]) -> dict[str, object]:
+                found = look(keys)
+                monkeypatch.setattr(commands, "read", look)
+                writer.begin()
+                return found
+
+            monkeypatch.setattr(commands, "read", find_nothing_then_begin)
             assert read(payment)["stage"] == "ACCEPTED"
             writer.commit()
         assert read(payment)["stage"] == "SETTLED"

@@ -58,6 +58,15 @@ def test_only_this_payment_is_settled(desk: Desk) -> None:
     desk.assert_books_balance()
 
 
+def test_not_even_those_that_are_as_deep(desk: Desk) -> None:
+    first, second = desk.accept_many(2)
+    desk.broadcast()
+    desk.mine()
+    desk.chain.mine(15)
+    assert desk.reconcile(second) == Stage.SETTLED
+    assert stages([first, second]) == ["MINED", "SETTLED"]
+
+
 @pytest.mark.parametrize("stage", ["SIGNED", "BROADCAST"])
 def test_what_the_pool_has_dropped_is_sent_again(desk: Desk, stage: str) -> None:
     payment = desk.accept()

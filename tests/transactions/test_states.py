@@ -136,7 +136,7 @@ class TestMove:
 
     def somebody_waits(self) -> bool:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
             return bool(cursor.fetchone()[0])
 
     def test_nothing_to_move_is_nothing_done(self, desk: Desk) -> None:

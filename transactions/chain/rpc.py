@@ -3,6 +3,7 @@
 import itertools
 import logging
 import os
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ from web3.providers import HTTPProvider
 from web3.types import RPCEndpoint
 
 from transactions.chain.exceptions import ChainReplyError, ChainUnavailableError
+
+# web3 brings py_ecc, which raises Python's limit to 100,000: deeply nested JSON would then not be refused with a
+# RecursionError, but overflow a web thread's stack and kill the process.
+sys.setrecursionlimit(1_000)
 
 Call = tuple[str, list[Any]]
 """A method's name and its parameters."""

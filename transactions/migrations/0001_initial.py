@@ -104,6 +104,7 @@ class Migration(migrations.Migration):
                             ("wallet", "no hot wallet is ready to send"),
                             ("key", "the hot wallet's key can't be read"),
                             ("recipient", "the node can't say what gas this recipient needs"),
+                            ("nonce", "another transaction used its nonce: staff have to look"),
                         ],
                         max_length=20,
                     ),

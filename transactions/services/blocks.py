@@ -23,7 +23,9 @@ KEPT = 1_000
 def record_head(chain: Chain, head: BlockHeader) -> list[int]:
     """Record the blocks up to the head, and return the ids of transactions whose block has left the chain.
 
-    Those are BROADCAST again: their bytes have to be sent once more, and may be mined in another block.
+    Those are BROADCAST again: their bytes have to be sent once more, and may be mined in another block. The newest
+    recorded block is how far the chain was walked, each block connected to the one before it; only this function,
+    under the follower's lock, goes further.
 
     :raises ChainError: when the node can't give the blocks between.
     """
@@ -38,20 +40,32 @@ def record_head(chain: Chain, head: BlockHeader) -> list[int]:
         path = [*(between[number] for number in sorted(between)), head]
         parents = [last.hash, *(block.hash for block in path[:-1])]
         if len(path) == head.number - last.number and [block.parent_hash for block in path] == parents:
-            _save(path)
-            return []
+            with db_transaction.atomic():
+                _save(path)
+                # A receipt may have told of one of these blocks before it was walked to, and of another hash.
+                return _take_back()
     return _compare(chain, head, last.number)
 
 
+def is_recorded(head: BlockHeader) -> bool:
+    """Say whether the chain was walked up to this very block."""
+    return Block.objects.filter(number=head.number, hash=head.hash).exists()
+
+
 def last_recorded_number() -> int | None:
-    """Return the number of the newest block that was recorded."""
+    """Return how far the chain was walked: the number of the newest recorded block."""
     return Block.objects.order_by("-number").values_list("number", flat=True).first()
 
 
 def record_numbers(chain: Chain, numbers: Collection[int]) -> None:
-    """Record the blocks of these numbers that aren't recorded yet, as the node has them now."""
-    known = set(Block.objects.filter(number__in=numbers).values_list("number", flat=True))
-    missing = sorted(set(numbers) - known)
+    """Record the blocks of these numbers that the follower has passed without recording, as the node has them now.
+
+    A block beyond the last recorded one is left to the follower: recorded here, it would hide that those before it
+    have changed.
+    """
+    last_number = last_recorded_number()
+    passed = {number for number in numbers if last_number is not None and number < last_number}
+    missing = sorted(passed - set(Block.objects.filter(number__in=passed).values_list("number", flat=True)))
     if missing:
         _save(chain.headers(missing).values())
 
@@ -78,19 +92,23 @@ def _compare(chain: Chain, head: BlockHeader, last_number: int) -> list[int]:
         logger.warning("Block %s does not connect to block %s; blocks compared again.", head.number, last_number)
         Block.objects.filter(number__gt=head.number).delete()
         _save(headers.values())
-        return _take_back()
+        return _take_back(also_unrecorded=True)
 
 
-def _take_back() -> list[int]:
-    """Move transactions back whose recorded block is not the canonical one of that number."""
+def _take_back(*, also_unrecorded: bool = False) -> list[int]:
+    """Move transactions back whose block is not the recorded one of that number.
+
+    :param also_unrecorded: and those of whose number no block is recorded, after all numbers were asked for.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT row.id FROM transactions_transaction AS row
             LEFT JOIN transactions_block AS block ON block.number = row.block_number
-            WHERE row.stage = 'MINED' AND block.hash IS DISTINCT FROM row.block_hash
+            WHERE row.stage = 'MINED' AND (block.hash <> row.block_hash OR %s AND block.number IS NULL)
             ORDER BY row.id
-            """
+            """,
+            [also_unrecorded],
         )
         ids = [row[0] for row in cursor.fetchall()]
     return return_to_broadcast(ids)

@@ -127,6 +127,8 @@ def _peek_ids(limit: int) -> list[int]:
 def _broadcast_batch(wallet: Wallet, batch: list[Transaction], chain: Chain, signer: Signer) -> int | None:
     """Send one batch and return how many a node has taken, or nothing when it makes no sense to go on now."""
     transfers = [Transfer(wallet.address, row.to_public_address, row.transaction_amount_in_wei) for row in batch]
+    # Before the balance is read: what is mined in between is then counted twice, and never left out.
+    in_flight_in_wei = _in_flight_in_wei(wallet)
     try:
         terms = chain.terms(transfers, [wallet.address])
     except ChainError as error:
@@ -134,7 +136,7 @@ def _broadcast_batch(wallet: Wallet, batch: list[Transaction], chain: Chain, sig
         set_wait_reason({row.pk: WaitReason.NODE for row in batch})
         return None
     wallet.refresh_from_db(fields=["next_nonce", "paused_at"])
-    plan = _plan_batch(wallet, batch, terms)
+    plan = _plan_batch(wallet, batch, terms, in_flight_in_wei)
     _reject(plan.reject)
     set_wait_reason(plan.wait)
     sent = 0
@@ -151,10 +153,10 @@ def _broadcast_batch(wallet: Wallet, batch: list[Transaction], chain: Chain, sig
     return None if too_dear else sent
 
 
-def _plan_batch(wallet: Wallet, batch: list[Transaction], terms: BroadcastTerms) -> _Plan:
+def _plan_batch(wallet: Wallet, batch: list[Transaction], terms: BroadcastTerms, in_flight_in_wei: int) -> _Plan:
     """Decide for each payment: send, reject or wait. Nonces follow the batch's order without a gap."""
     plan = _Plan([], {}, {})
-    budget = terms.balances[wallet.address] - _in_flight_in_wei(wallet)
+    budget = terms.balances[wallet.address] - in_flight_in_wei
     nonce = wallet.next_nonce
     for row, estimate in zip(batch, terms.estimates, strict=True):
         if estimate.outcome == EstimateOutcome.REVERTED:

@@ -4,10 +4,11 @@ import datetime as dt
 
 from django.conf import settings
 
+from accounts.locks import advisory_lock
 from transactions.chain.client import Chain, get_chain
 from transactions.exceptions import TransactionNotFoundError
-from transactions.models import Attempt, Block, Transaction
-from transactions.services.blocks import record_numbers, return_to_broadcast
+from transactions.models import Attempt, Transaction
+from transactions.services.blocks import is_recorded, record_head, record_numbers
 from transactions.services.broadcast import broadcast_payments
 from transactions.services.follow import record_mined
 from transactions.services.send import resend
@@ -63,12 +64,10 @@ def _settle_or_take_back(row: Transaction, chain: Chain, now: dt.datetime) -> No
     """Settle if the block is final and still canonical; send the bytes again if it has left the chain."""
     assert row.block_number is not None, "a CHECK guarantees it in MINED"
     view = chain.view([], with_finalized=settings.CHAIN_FINALITY == "finalized")
-    canonical = chain.headers([row.block_number]).get(row.block_number)
-    if canonical is not None and canonical.hash != row.block_hash:
-        # The follower's record of blocks is put right first, so that it does not settle what was taken back here.
-        Block.objects.filter(number=row.block_number, hash=row.block_hash).delete()
-        record_numbers(chain, [row.block_number])
-        resend(return_to_broadcast([row.pk]), chain)
-    elif canonical is not None:
-        record_numbers(chain, [row.block_number])
-        settle_final(final_block_number(view), now, only_ids=[row.pk])
+    if not is_recorded(view.head):
+        with advisory_lock("follow") as held:
+            # If it isn't free, the follower takes the head in at this very moment.
+            if held:
+                resend(record_head(chain, view.head), chain)
+    record_numbers(chain, [row.block_number])
+    settle_final(final_block_number(view), now, only_ids=[row.pk])

@@ -10,7 +10,7 @@ from django.db import transaction as db_transaction
 from django.utils import timezone
 
 from transactions.chain.client import Chain
-from transactions.chain.types import SendOutcome
+from transactions.chain.types import SendOutcome, SendResult
 from transactions.detail import announce_change
 from transactions.models import Attempt, Wallet
 from transactions.services.moves import move_transactions
@@ -22,13 +22,16 @@ logger = logging.getLogger(__name__)
 _WAIT_BY_OUTCOME = {
     SendOutcome.INSUFFICIENT_FUNDS: WaitReason.WALLET_FUNDS,
     SendOutcome.UNDERPRICED: WaitReason.NETWORK_FEE,
-    SendOutcome.NONCE_TOO_LOW: WaitReason.NOTHING,
+    SendOutcome.NONCE_TOO_LOW: WaitReason.NONCE,
     SendOutcome.UNKNOWN: WaitReason.NODE,
 }
 
 
 def resend_signed(wallet: Wallet, chain: Chain) -> tuple[int, int]:
-    """Send the saved bytes of signed payments that no node is known to have; return (taken, still unsent)."""
+    """Send the saved bytes of signed payments that no node is known to have; return (taken, still unsent).
+
+    One whose nonce another transaction has used waits for staff, and is no reason for others to wait.
+    """
     taken = unsent = 0
     after_nonce = -1
     while True:
@@ -41,9 +44,9 @@ def resend_signed(wallet: Wallet, chain: Chain) -> tuple[int, int]:
             return taken, unsent
         after_nonce = attempts[-1].nonce
         newest = {attempt.nonce: attempt for attempt in attempts}
-        sent = send_attempts(list(newest.values()), chain)
-        taken += sent
-        unsent += len(newest) - sent
+        outcomes = [result.outcome for result in _send(list(newest.values()), chain)]
+        taken += outcomes.count(SendOutcome.ACCEPTED)
+        unsent += sum(outcome not in (SendOutcome.ACCEPTED, SendOutcome.NONCE_TOO_LOW) for outcome in outcomes)
 
 
 def resend(transaction_ids: Sequence[int], chain: Chain) -> int:
@@ -56,8 +59,12 @@ def resend(transaction_ids: Sequence[int], chain: Chain) -> int:
 
 def send_attempts(attempts: Sequence[Attempt], chain: Chain) -> int:
     """Send saved bytes, note the answers, and return how many a node has taken."""
+    return sum(result.outcome == SendOutcome.ACCEPTED for result in _send(attempts, chain))
+
+
+def _send(attempts: Sequence[Attempt], chain: Chain) -> list[SendResult]:
     if not attempts:
-        return 0
+        return []
     fault_point("broadcast.before_send")
     results = chain.send_raw([bytes(attempt.raw_transaction) for attempt in attempts], [a.hash for a in attempts])
     fault_point("broadcast.after_send")
@@ -83,25 +90,30 @@ def send_attempts(attempts: Sequence[Attempt], chain: Chain) -> int:
     for attempt, result in answers:
         if result.outcome not in (SendOutcome.ACCEPTED, SendOutcome.UNKNOWN):
             logger.warning("Attempt %s was not taken (%s): %s", attempt.hash, result.outcome, result.error)
-    return len(taken)
+    return results
 
 
 def set_wait_reason(reasons: dict[int, WaitReason]) -> None:
-    """Tell what payments wait for; rows that already say so are not written."""
+    """Tell what payments wait for, and flag those that wait for staff; rows that already say so are not written."""
     if not reasons:
         return
     ids = sorted(reasons)
     with db_transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE transactions_transaction AS row SET wait_reason = data.reason "
+            "UPDATE transactions_transaction AS row SET wait_reason = data.reason, "
+            "needs_attention = needs_attention OR data.reason = 'nonce' "
             "FROM (SELECT t.id, d.reason FROM unnest(%s::bigint[], %s::text[]) AS d(id, reason) "
             "JOIN transactions_transaction t ON t.id = d.id "
             "WHERE t.stage IN ('ACCEPTED', 'SIGNED') AND t.wait_reason <> d.reason "
             "ORDER BY t.id FOR NO KEY UPDATE OF t) AS data "
-            "WHERE row.id = data.id RETURNING row.id",
+            "WHERE row.id = data.id RETURNING row.id, row.wait_reason",
             [ids, [reasons[row_id].value for row_id in ids]],
         )
-        announce_change(row[0] for row in cursor.fetchall())
+        changed = dict(cursor.fetchall())
+        announce_change(changed)
+    for row_id, reason in changed.items():
+        if reason == WaitReason.NONCE:
+            logger.error("Payment #%s can't be sent: another transaction of its wallet has used its nonce.", row_id)
 
 
 def _note_sends(answers: Iterable[tuple[int, str]], now: dt.datetime) -> None:

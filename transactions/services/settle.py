@@ -1,6 +1,7 @@
 """Settle: when a transaction's block is final, the ledger says so, once and for all."""
 
 import datetime as dt
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,12 +9,17 @@ from django.conf import settings
 from django.db import connection
 from django.db import transaction as db_transaction
 
+from accounts.exceptions import AccountsError
 from accounts.ledger import JournalDraft, post, system_account
 from accounts.models import AccountKind, JournalKind
 from transactions.chain.types import ChainView
+from transactions.models import Transaction
+from transactions.services.blocks import last_recorded_number
 from transactions.services.moves import move_transactions
 from transactions.states import FailureReason, Stage, Status, WaitReason
 from txnsite.faults import fault_point
+
+logger = logging.getLogger(__name__)
 
 CHUNK = 1_000
 
@@ -34,12 +40,14 @@ class _Final:
 def final_block_number(view: ChainView) -> int:
     """Return the newest block that counts as final.
 
-    By depth, the block that holds a transaction is its first confirmation. A node that knows no `finalized` block
-    falls back to depth.
+    By depth, the block that holds a transaction is its first confirmation; only blocks that the follower has walked
+    count, since only of those it is certain that they connect. A node that knows no `finalized` block falls back to
+    depth.
     """
+    walked = min(view.head.number, last_recorded_number() or 0)
     if settings.CHAIN_FINALITY == "finalized" and view.finalized_number is not None:
-        return view.finalized_number
-    return view.head.number - settings.CONFIRMATIONS + 1
+        return min(view.finalized_number, walked)
+    return walked - settings.CONFIRMATIONS + 1
 
 
 def settle_final(final_number: int, now: dt.datetime, *, only_ids: Sequence[int] | None = None) -> int:
@@ -49,6 +57,29 @@ def settle_final(final_number: int, now: dt.datetime, *, only_ids: Sequence[int]
 
     :param only_ids: settle these and no others.
     """
+    try:
+        return _settle_in_chunks(final_number, now, only_ids)
+    except AccountsError as error:
+        if only_ids is not None and len(only_ids) == 1:
+            raise
+        logger.error("Settling in chunks failed (%s); settling one by one.", error.code)  # noqa: TRY400
+        return _settle_one_by_one(final_number, now)
+
+
+def _settle_one_by_one(final_number: int, now: dt.datetime) -> int:
+    """Settle what can be settled, so that one payment whose books are broken does not hold up all others."""
+    rows = Transaction.objects.filter(stage=Stage.MINED, block_number__lte=final_number).order_by("pk")
+    settled = 0
+    for row_id in rows.values_list("pk", flat=True)[:CHUNK]:
+        try:
+            settled += _settle_in_chunks(final_number, now, [row_id])
+        except AccountsError:
+            logger.exception("Payment #%s can't be settled: its books need a look.", row_id)
+            Transaction.objects.filter(pk=row_id).update(needs_attention=True)
+    return settled
+
+
+def _settle_in_chunks(final_number: int, now: dt.datetime, only_ids: Sequence[int] | None) -> int:
     accounts = system_account(AccountKind.FEE_INCOME).pk, system_account(AccountKind.NETWORK_FEES).pk
     settled = 0
     while True:

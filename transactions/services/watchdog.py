@@ -49,3 +49,16 @@ def claim_overdue(now: dt.datetime) -> list[int]:
             {"checks_max": CHECKS_MAX, "now": now, "delays": delays, "sweep_max": SWEEP_MAX},
         )
         return sorted(row[0] for row in cursor.fetchall())
+
+
+def return_claims(transaction_ids: list[int], now: dt.datetime) -> None:
+    """Make payments overdue again whose claim led to nothing, and give them the try back."""
+    with db_transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE transactions_transaction SET checks_done = checks_done - 1, next_check_at = %s
+            WHERE id IN (SELECT id FROM transactions_transaction
+                         WHERE id = ANY(%s) AND status = 'PENDING' AND checks_done > 0 ORDER BY id FOR NO KEY UPDATE)
+            """,
+            [now, transaction_ids],
+        )
