@@ -47,12 +47,12 @@ def sweep_overdue(**_kwargs: object) -> None:
     claimed = claim_overdue(now)
     while claimed:
         try:
-            reconcile_transaction.apply_async((claimed[-1],), expires=90)
+            reconcile_transaction.apply_async((claimed[0],), expires=90)
         except OperationalError:
             # A look that nobody was asked for is no look: the rest is overdue again.
             return_claims(claimed, now)
             raise
-        claimed.pop()
+        del claimed[0]
 
 
 @shared_task(autoretry_for=(ChainError,), retry_backoff=2, retry_backoff_max=30, max_retries=3)
