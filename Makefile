@@ -39,7 +39,7 @@ run: $(PYTHON_READY) $(NODE_READY) ## Run the whole desk with its servers (PORT=
 
 .PHONY: test
 test: $(PYTHON_READY) $(NODE_READY) ## Run the tests against real servers (ARGS="-k ledger" chooses some).
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
 .PHONY: lint
 # Django's settings want these; no lint step connects to anything.

@@ -63,6 +63,11 @@ def spread_of(values: Sequence[float]) -> Spread:
     return Spread(statistics.median(values), min(values), max(values), len(values))
 
 
+def at_median(values: Sequence[float], told: Sequence[str]) -> str:
+    """Return what was told of the repeat whose value is the median (the upper one of two)."""
+    return told[sorted(range(len(values)), key=lambda index: values[index])[len(values) // 2]]
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """Return the nearest-rank percentile: the smallest value that at least `share` (0 to 1) of all do not exceed."""
     ordered = sorted(values)

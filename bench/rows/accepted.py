@@ -4,7 +4,7 @@ import time
 
 from bench.client import Exchange, keep_busy
 from bench.desk import Desk
-from bench.figures import Figure, percentiles_in_ms, spread_of
+from bench.figures import Figure, at_median, percentiles_in_ms, spread_of
 from bench.load import load_payers, load_wallet
 from bench.processors import ProcessorWatch
 from bench.watch import count_in, wait_until_none
@@ -21,14 +21,14 @@ def measure(desk: Desk, *, quick: bool) -> list[Figure]:
     streams = [payer.requests() for payer in payers]
     keep_busy(port, streams, seconds / 4)
 
-    rates, latencies, sent_rates = [], [], []
-    watch = ProcessorWatch(desk)
+    rates, latencies, sent_rates, notes = [], [], [], []
     for _ in range(repeats):
         wait_until_none(["ACCEPTED", "SIGNED"], timeout_seconds=120)
         watch = ProcessorWatch(desk)
         before, start = count_in(["BROADCAST", "MINED", "SETTLED"]), time.perf_counter()
         exchanges = keep_busy(port, streams, seconds)
         elapsed = time.perf_counter() - start
+        notes.append(watch.note())
         sent_rates.append((count_in(["BROADCAST", "MINED", "SETTLED"]) - before) / elapsed)
         rates.append(len(_created(exchanges)) / seconds)
         latencies += [exchange.seconds for exchange in exchanges]
@@ -44,7 +44,7 @@ def measure(desk: Desk, *, quick: bool) -> list[Figure]:
             p50=p50,
             p99=p99,
             spread=spread,
-            notes=[f"meanwhile the workers broadcast {spread_of(sent_rates).median:.0f}/s", watch.note()],
+            notes=[f"meanwhile the workers broadcast {spread_of(sent_rates).median:.0f}/s", at_median(rates, notes)],
         )
     ]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from django.conf import settings
 
 from bench.desk import Desk
-from bench.figures import Figure, spread_of
+from bench.figures import Figure, at_median, spread_of
 from bench.load import Payer, accept_payments, load_payers, load_wallet
 from bench.processors import ProcessorWatch
 from bench.watch import settled_times, wait_until_none
@@ -28,10 +28,8 @@ def measure(desk: Desk, *, quick: bool) -> list[Figure]:
     _settle(desk, wallet, payers, 20, _start_tasks)
 
     one_by_one, by_task_note = _settle(desk, wallet, payers, count, _start_tasks)
-    in_sets = []
-    for _ in range(repeats):
-        rate, by_follower_note = _settle(desk, wallet, payers, count, _start_follower)
-        in_sets.append(rate)
+    runs = [_settle(desk, wallet, payers, count, _start_follower) for _ in range(repeats)]
+    in_sets = [rate for rate, _ in runs]
     spread = spread_of([rate / one_by_one for rate in in_sets])
     return [
         Figure(
@@ -44,7 +42,7 @@ def measure(desk: Desk, *, quick: bool) -> list[Figure]:
             notes=[
                 f"in blocks of {PAYMENTS_PER_BLOCK} payments",
                 f"follower {spread_of(in_sets).median:.0f}/s, one reconcile_transaction each {one_by_one:.0f}/s",
-                f"follower: {by_follower_note}",
+                f"follower: {at_median(in_sets, [note for _, note in runs])}",
                 f"tasks: {by_task_note}",
             ],
         )

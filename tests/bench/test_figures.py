@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.figures import Figure, Spread, percentile, percentiles_in_ms, significant, spread_of
+from bench.figures import Figure, Spread, at_median, percentile, percentiles_in_ms, significant, spread_of
 from bench.report import table
 
 
@@ -16,6 +16,11 @@ def test_a_percentile_is_the_smallest_value_that_enough_others_do_not_exceed(sha
 
 def test_percentiles_are_told_in_milliseconds() -> None:
     assert percentiles_in_ms([0.002]) == (2.0, 2.0)
+
+
+def test_what_is_told_beside_a_median_is_of_the_same_repeat() -> None:
+    assert at_median([5.0, 1.0, 2.0], ["five", "one", "two"]) == "two"
+    assert at_median([5.0, 1.0], ["five", "one"]) == "five"
 
 
 def test_repeats_come_to_their_median_with_the_extremes() -> None:

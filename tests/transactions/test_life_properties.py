@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
-from django.db import transaction as db_transaction
+from django.core.management import call_command
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -32,8 +32,6 @@ class LifeMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self._atomic = db_transaction.atomic()
-        self._atomic.__enter__()
         self._patch = pytest.MonkeyPatch()
         self._patch.setattr(django_settings, "CONFIRMATIONS", CONFIRMATIONS)
         self._patch.setattr(django_settings, "CHAIN_RPC_BATCH_SIZE", 3)
@@ -45,19 +43,33 @@ class LifeMachine(RuleBasedStateMachine):
         self.keys = 0
 
     def teardown(self) -> None:
-        """Bring all to its end, check it, and leave the database as it was."""
+        """Bring all to its end, check it, and leave the database empty."""
         try:
             self._end_well()
         finally:
             self._patch.undo()
-            db_transaction.set_rollback(True)
-            self._atomic.__exit__(None, None, None)
+            call_command("flush", verbosity=0, interactive=False)
 
     # --- What the desk does ------------------------------------------------------------------------------------------
     @rule(account=st.integers(0, 1), to=st.integers(0, 4), amount=AMOUNTS)
+    def accept_one(self, account: int, to: int, amount: int) -> None:
+        self.accept(account, to, amount)
+
     def accept(self, account: int, to: int, amount: int) -> None:
         self.keys += 1
         self._ask(account, to, amount)
+
+    @rule(account=st.integers(0, 1), to=st.integers(0, 4), blocks=st.integers(0, 2))
+    def pay(self, account: int, to: int, blocks: int) -> None:
+        """Go some of the usual way at once, so that random steps don't have to find it."""
+        self.pay_now(account, to)
+        for _ in range(blocks):
+            self.chain.mine()
+            self._unless_down(self.desk.follow)
+
+    def pay_now(self, account: int, to: int) -> None:
+        self.accept(account, to, ETHER)
+        self.desk.broadcast()
 
     @precondition(lambda self: self.keys)
     @rule(account=st.integers(0, 1), to=st.integers(0, 4), amount=AMOUNTS)
@@ -81,6 +93,9 @@ class LifeMachine(RuleBasedStateMachine):
         self._unless_down(self.desk.follow)
 
     @rule(choice=st.integers(0, 9))
+    def reconcile_one(self, choice: int) -> None:
+        self.reconcile(choice)
+
     def reconcile(self, choice: int) -> None:
         rows = list(Transaction.objects.order_by("pk"))
         if rows:
@@ -111,6 +126,9 @@ class LifeMachine(RuleBasedStateMachine):
         self.follow()
 
     @rule(depth=st.integers(1, CONFIRMATIONS - 1), back_to_pool=st.booleans())
+    def replace_blocks(self, depth: int, back_to_pool: bool) -> None:
+        self.reorg(depth, back_to_pool)
+
     def reorg(self, depth: int, back_to_pool: bool) -> None:
         """Replace blocks, but none that a settled payment counts on: that is deeper than CONFIRMATIONS promises."""
         settled = Transaction.objects.filter(stage=Stage.SETTLED, block_number__isnull=False)
@@ -118,6 +136,14 @@ class LifeMachine(RuleBasedStateMachine):
         depth = min(depth, self.chain.blocks[-1].header.number - floor)
         if depth > 0:
             self.chain.reorg(depth, back_to_pool=back_to_pool)
+
+    @rule(depth=st.integers(1, CONFIRMATIONS - 1), back_to_pool=st.booleans(), to=st.integers(0, 4))
+    def let_the_watchdog_see_a_fork_before_the_follower(self, depth: int, back_to_pool: bool, to: int) -> None:
+        """The newest payment is looked at alone, on a chain where older ones are no longer where they were."""
+        self.pay_now(0, to)
+        self.reorg(depth, back_to_pool)
+        self.chain.mine()
+        self.reconcile(-1)
 
     @rule(choice=st.integers(0, 9))
     def drop(self, choice: int) -> None:
@@ -133,15 +159,16 @@ class LifeMachine(RuleBasedStateMachine):
     def refuse(self) -> None:
         self.chain.refuse("no room", times=2)
 
-    @rule(down=st.booleans())
-    def go_down_or_up(self, down: bool) -> None:
-        self.chain.down = down
+    @rule(step=st.sampled_from(["broadcast", "follow"]))
+    def be_down(self, step: str) -> None:
+        with self.chain.outage():
+            self._unless_down(getattr(self.desk, step))
 
-    @rule(lag=st.integers(0, 2))
+    @rule(lag=st.sampled_from([0, 0, 1]))
     def let_receipts_lag(self, lag: int) -> None:
         self.chain.receipts_lag_blocks = lag
 
-    @rule(gwei=st.sampled_from([1, 20, 300, 500]))
+    @rule(gwei=st.sampled_from([1, 1, 1, 20, 300, 500]))
     def change_the_base_fee(self, gwei: int) -> None:
         self.chain.base_fee_per_gas_in_wei = gwei * GWEI
 
@@ -195,7 +222,7 @@ class LifeMachine(RuleBasedStateMachine):
         self.desk.assert_books_balance()
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_each_payment_comes_to_one_end_whatever_happens() -> None:
     run_state_machine_as_test(
         LifeMachine,
