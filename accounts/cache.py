@@ -4,7 +4,6 @@ When the cache can't be reached, reads find nothing and writes do nothing; after
 a moment, so that an outage costs each process one time-out a second and not one a request.
 """
 
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 from django.core.cache import caches
 from django_redis import get_redis_connection
+from pydantic_core import from_json, to_json
 from redis import Redis
 from redis.exceptions import LockError, RedisError
 from redis.lock import Lock
@@ -54,7 +54,7 @@ class CacheCommands:
     def read(self, keys: Sequence[str]) -> dict[str, Any]:
         """Return the values that are there, in one round trip."""
         values = self._try(lambda: self._client.mget([self._prefix + key for key in keys])) or []
-        return {key: json.loads(value) for key, value in zip(keys, values, strict=False) if value is not None}
+        return {key: from_json(value) for key, value in zip(keys, values, strict=False) if value is not None}
 
     def write_all(self, values: Mapping[str, Any], seconds: int, *, insist: bool = False) -> bool:
         """Set values with one time to live, in one round trip; say whether the cache took them.
@@ -63,16 +63,16 @@ class CacheCommands:
         """
 
         keys = [self._prefix + key for key in values]
-        arguments: list[str | int] = [seconds, *(json.dumps(value) for value in values.values())]
+        arguments: list[bytes | int] = [seconds, *(to_json(value) for value in values.values())]
         return bool(self._try(lambda: self._write_all(keys, arguments), insist=insist))
 
     def write_if_absent(self, key: str, value: Any, seconds: int) -> bool:
         """Set a value where there is none; say whether it was set."""
-        return bool(self._try(lambda: self._client.set(self._prefix + key, json.dumps(value), ex=seconds, nx=True)))
+        return bool(self._try(lambda: self._client.set(self._prefix + key, to_json(value), ex=seconds, nx=True)))
 
     def replace(self, key: str, old: Any, new: Any, seconds: int) -> bool:
         """Set a value if the old one is still there; say whether it was set."""
-        return bool(self._try(lambda: self._replace([self._prefix + key], [json.dumps(old), json.dumps(new), seconds])))
+        return bool(self._try(lambda: self._replace([self._prefix + key], [to_json(old), to_json(new), seconds])))
 
     def forget(self, keys: Sequence[str]) -> None:
         """Delete keys."""
@@ -80,7 +80,7 @@ class CacheCommands:
 
     def forget_if(self, keys: Sequence[str], value: Any) -> None:
         """Delete those of the keys that still hold this value."""
-        self._try(lambda: self._forget_if([self._prefix + key for key in keys], [json.dumps(value)]))
+        self._try(lambda: self._forget_if([self._prefix + key for key in keys], [to_json(value)]))
 
     def acquire(self, key: str, seconds: float, wait_seconds: float) -> Lock | None:
         """Take a lock that frees itself after `seconds`, waiting up to `wait_seconds`; return nothing if it isn't free.

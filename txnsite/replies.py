@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from django.http import HttpRequest, HttpResponse
 from ninja.parser import Parser
 from pydantic import BaseModel, Field
+from pydantic_core import to_json
 
 from accounts.paging import PAGE_SIZE, PAGE_SIZE_MAX, Page
 from txnsite.exceptions import (
@@ -51,9 +52,8 @@ class StrictParser(Parser):
 
 def reply(data: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpResponse:
     """Return JSON that no one keeps a copy of."""
-    body = json.dumps(data).encode()
     return HttpResponse(
-        body, status=status, content_type="application/json", headers={"Cache-Control": "no-store", **(headers or {})}
+        to_json(data), status=status, content_type="application/json", headers={"Cache-Control": "no-store", **(headers or {})}
     )
 
 

@@ -11,7 +11,9 @@ from bench.load import Payer, accept_payments, load_payers, load_wallet
 from bench.processors import ProcessorWatch
 from bench.watch import settled_times, wait_until_none
 from tasks.money import follow, reconcile_transaction
+from transactions.chain.client import get_chain
 from transactions.models import Wallet
+from transactions.services.blocks import record_head
 from transactions.services.broadcast import broadcast_payments
 from txnsite.stack.anvil import BLOCK_GAS_LIMIT
 
@@ -79,6 +81,9 @@ def bury(desk: Desk, wallet: Wallet) -> None:
 
 
 def _start_tasks(ids: Sequence[int]) -> None:
+    # Of two tasks that meet a new head, one walks to it and the other leaves settling to the follower, which is off.
+    chain = get_chain()
+    record_head(chain, chain.view([], with_finalized=False).head)
     for row_id in ids:
         reconcile_transaction.apply_async((row_id,))
 

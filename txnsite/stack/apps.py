@@ -29,7 +29,7 @@ class Web(Server):
         log_path: Path,
         name: str = "web",
         workers: int = 2,
-        threads: int = 8,
+        threads: int = 3,
     ) -> None:
         self.name = name
         self.ready_timeout_seconds = 90.0
