@@ -5,9 +5,12 @@ a moment, so that an outage costs each process one time-out a second and not one
 """
 
 import logging
+import secrets
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -15,8 +18,7 @@ from django.core.cache import caches
 from django_redis import get_redis_connection
 from pydantic_core import from_json, to_json
 from redis import Redis
-from redis.exceptions import LockError, RedisError
-from redis.lock import Lock
+from redis.exceptions import RedisError
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +37,23 @@ return #KEYS
 """
 
 _FORGET_IF = """
-for _, key in ipairs(KEYS) do if redis.call('GET', key) == ARGV[1] then redis.call('DEL', key) end end
+for i, key in ipairs(KEYS) do if redis.call('GET', key) == ARGV[i] then redis.call('DEL', key) end end
 return #KEYS
 """
+
+_LOCK_POLL_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A lock in the cache, and the token by which its owner is known."""
+
+    key: str
+    token: str
+
+
+class _Local(threading.local):
+    forgetting: dict[str, Any] | None = None
 
 
 class CacheCommands:
@@ -50,6 +66,7 @@ class CacheCommands:
         self._write_all = client.register_script(_WRITE_ALL)
         self._forget_if = client.register_script(_FORGET_IF)
         self._silent_until = 0.0
+        self._local = _Local()
 
     def read(self, keys: Sequence[str]) -> dict[str, Any]:
         """Return the values that are there, in one round trip."""
@@ -78,28 +95,41 @@ class CacheCommands:
         """Delete keys."""
         self._try(lambda: self._client.delete(*(self._prefix + key for key in keys)))
 
-    def forget_if(self, keys: Sequence[str], value: Any) -> None:
-        """Delete those of the keys that still hold this value."""
-        self._try(lambda: self._forget_if([self._prefix + key for key in keys], [to_json(value)]))
+    def forget_if(self, values: Mapping[str, Any]) -> None:
+        """Delete those of the keys that still hold their value."""
+        if self._local.forgetting is not None:
+            self._local.forgetting |= values
+        elif values:
+            keys = [self._prefix + key for key in values]
+            arguments = [to_json(value) for value in values.values()]
+            self._try(lambda: self._forget_if(keys, arguments))
 
-    def acquire(self, key: str, seconds: float, wait_seconds: float) -> Lock | None:
+    @contextmanager
+    def forgetting_together(self) -> Iterator[None]:
+        """Let this thread's calls of `forget_if` and `release` within be one round trip, made at the end."""
+        self._local.forgetting = {}
+        try:
+            yield
+        finally:
+            forgetting, self._local.forgetting = self._local.forgetting, None
+            self.forget_if(forgetting)
+
+    def acquire(self, key: str, seconds: int, wait_seconds: float) -> Lock | None:
         """Take a lock that frees itself after `seconds`, waiting up to `wait_seconds`; return nothing if it isn't free.
 
-        redis-py's lock: `SET NX PX` with a token of its own, released by a script that compares it.
+        `SET NX EX` with a token of the owner's; only who holds the token frees it.
         """
-        lock = self._client.lock(
-            self._prefix + key, timeout=seconds, sleep=0.01, blocking_timeout=wait_seconds, thread_local=False
-        )
-        return lock if self._try(lock.acquire) else None
+        lock = Lock(key, secrets.token_hex(16))
+        deadline = time.monotonic() + wait_seconds
+        while not self.write_if_absent(key, lock.token, seconds):
+            if not self.is_up or time.monotonic() >= deadline:
+                return None
+            time.sleep(_LOCK_POLL_SECONDS)
+        return lock
 
     def release(self, lock: Lock) -> None:
         """Free a lock if it is still ours."""
-
-        def release() -> None:
-            with suppress(LockError):  # It ran out: then it is another's, or nobody's, and not ours to free.
-                lock.release()
-
-        self._try(release)
+        self.forget_if({lock.key: lock.token})
 
     @property
     def is_up(self) -> bool:

@@ -41,6 +41,8 @@ def main() -> int:
         for name in options.rows or ROWS:
             try:
                 figures += _measure(desk, name, quick=options.quick)
+                # As it goes: a bench that is stopped keeps what it has.
+                write_json(options.output, figures, machine, quick=options.quick)
             except Exception:
                 # What was measured before is worth telling, and so is what comes after.
                 failed.append(name)
@@ -51,7 +53,6 @@ def main() -> int:
         say(
             "\nA short try. Figures that mean something take a run without --quick on a machine that does nothing else."
         )
-    write_json(options.output, figures, machine, quick=options.quick)
     if failed:
         say(f"Failed, see above: {', '.join(failed)}")
         return 3

@@ -24,7 +24,7 @@ def submit_payment(
     :raises AccountsError: see `accept_transaction`.
     :raises TransactionsError: see `accept_transaction`.
     """
-    with account_lock(user_account_id):
+    with cache_commands().forgetting_together(), account_lock(user_account_id):
         acceptance = accept_transaction(
             user_id=user_id,
             user_account_id=user_account_id,

@@ -102,8 +102,9 @@ def announce_change(transaction_ids: Iterable[int], *, insist: bool = True) -> N
     if not keys:
         return
     barrier = {"barrier": secrets.token_hex(8)}
-    cache_commands().write_all(dict.fromkeys(keys, barrier), BARRIER_SECONDS, insist=insist)
-    db_transaction.on_commit(lambda: cache_commands().forget_if(keys, barrier))
+    barriers = dict.fromkeys(keys, barrier)
+    cache_commands().write_all(barriers, BARRIER_SECONDS, insist=insist)
+    db_transaction.on_commit(lambda: cache_commands().forget_if(barriers))
 
 
 def announce_head(number: int) -> None:

@@ -186,7 +186,7 @@ TRANSACTION_CACHE_SECONDS = 60
 TRANSACTION_MISSING_CACHE_SECONDS = 30
 PREFER_WAIT_SECONDS_MAX = 10
 # Each waits on a thread of its own: keep it well below the threads of a server process.
-PREFER_WAITERS_MAX = env.integer("PREFER_WAITERS_MAX", 4)
+PREFER_WAITERS_MAX = env.integer("PREFER_WAITERS_MAX", 2)
 TASK_RUN_KEPT = dt.timedelta(days=env.integer("TASK_RUN_KEPT_DAYS", 30, minimum=1))
 # Named places where a process stops or dies on purpose: only tests and drills set these (txnsite/faults.py).
 FAULT_POINTS = env.text("FAULT_POINTS", "")

@@ -24,6 +24,7 @@ NOWHERE = "redis://127.0.0.1:1/0"
 @pytest.fixture(autouse=True)
 def _not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nudge, "_silent_until", 0.0)
+    monkeypatch.setattr(nudge, "RECENTLY_SECONDS", 0)
 
 
 def submit(account: Account, *, amount_in_wei: int = ETHER, key: str | None = None) -> Acceptance:

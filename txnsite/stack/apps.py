@@ -19,7 +19,7 @@ _QUIET = {
 
 
 class Web(Server):
-    """granian with the site: worker processes with threads, so that one slow request stops nobody."""
+    """granian with the site: processes with a few threads each; more of them only wait for one another's GIL."""
 
     def __init__(
         self,
