@@ -52,8 +52,9 @@ class StrictParser(Parser):
 
 def reply(data: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpResponse:
     """Return JSON that no one keeps a copy of."""
+    body = to_json(data)
     return HttpResponse(
-        to_json(data), status=status, content_type="application/json", headers={"Cache-Control": "no-store", **(headers or {})}
+        body, status=status, content_type="application/json", headers={"Cache-Control": "no-store", **(headers or {})}
     )
 
 
