@@ -63,7 +63,7 @@ def _read_wei(value: Any) -> int:
 
 
 def _read_address(value: Any) -> str:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or value != value.strip():
         raise PydanticCustomError(BadAddressError.code, "An address is a string: 0x and 40 hexadecimal digits.")
     return value
 
@@ -86,7 +86,7 @@ WeiIn = Annotated[
 
 AddressIn = Annotated[
     str,
-    # Only that it is a string: what an address is, and whose checksum is wrong, `parse_address` says.
+    # Only that it is a string of just that: what an address is, and whose checksum is wrong, `parse_address` says.
     BeforeValidator(_read_address),
     WithJsonSchema(
         {

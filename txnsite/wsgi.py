@@ -4,23 +4,19 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-import django
-from django.core.handlers.wsgi import WSGIHandler
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "txnsite.settings")
+_handle = get_wsgi_application()
 
 
-class Application(WSGIHandler):
-    """Django's handler, handing over a whole answer as a list: the server sends that at once, and not as a stream."""
-
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        response = super().__call__(environ, start_response)
-        if getattr(response, "streaming", True):
-            return response
-        body = [response.content]
-        response.close()
-        return body
-
-
-django.setup(set_prefix=False)
-application = Application()
+def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes] | HttpResponseBase:
+    """Answer as Django does, but hand over whole answers as a list: the server sends those at once, not as a stream."""
+    response = _handle(environ, start_response)
+    if not isinstance(response, HttpResponse):
+        return response
+    body = [response.content]
+    response.close()
+    return body

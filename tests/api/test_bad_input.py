@@ -20,6 +20,8 @@ BAD_ADDRESSES = {
     "not hexadecimal": "0x70997970C51812dc3A010C7d01b50e0d17dc79Cg",
     "wrong checksum": "0x70997970c51812dc3A010C7d01b50e0d17dc79C8",
     "zero": "0x0000000000000000000000000000000000000000",
+    "space before": " 0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
+    "newline after": "0x70997970C51812dc3A010C7d01b50e0d17dc79C8\n",
     "number": 5,
     "null": None,
     "list": ["0x70997970C51812dc3A010C7d01b50e0d17dc79C8"],
