@@ -41,6 +41,11 @@ for i, key in ipairs(KEYS) do if redis.call('GET', key) == ARGV[i] then redis.ca
 return #KEYS
 """
 
+# A try whose answer was lost is made again, and must know its own token.
+_ACQUIRE = """
+return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2]) or redis.call('GET', KEYS[1]) == ARGV[1]
+"""
+
 _LOCK_POLL_SECONDS = 0.01
 
 
@@ -65,6 +70,7 @@ class CacheCommands:
         self._replace = client.register_script(_REPLACE)
         self._write_all = client.register_script(_WRITE_ALL)
         self._forget_if = client.register_script(_FORGET_IF)
+        self._acquire = client.register_script(_ACQUIRE)
         self._silent_until = 0.0
         self._local = _Local()
 
@@ -107,6 +113,9 @@ class CacheCommands:
     @contextmanager
     def forgetting_together(self) -> Iterator[None]:
         """Let this thread's calls of `forget_if` and `release` within be one round trip, made at the end."""
+        if self._local.forgetting is not None:
+            yield
+            return
         self._local.forgetting = {}
         try:
             yield
@@ -120,8 +129,9 @@ class CacheCommands:
         `SET NX EX` with a token of the owner's; only who holds the token frees it.
         """
         lock = Lock(key, secrets.token_hex(16))
+        keys, arguments = [self._prefix + key], [to_json(lock.token), seconds]
         deadline = time.monotonic() + wait_seconds
-        while not self.write_if_absent(key, lock.token, seconds):
+        while not self._try(lambda: self._acquire(keys, arguments)):
             if not self.is_up or time.monotonic() >= deadline:
                 return None
             time.sleep(_LOCK_POLL_SECONDS)

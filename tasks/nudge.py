@@ -18,24 +18,18 @@ from tasks.money import NUDGED_KEY, broadcast
 logger = logging.getLogger(__name__)
 
 NUDGE_SECONDS = 1
-RECENTLY_SECONDS = 0.02
-"""Within this time of asking, a process doesn't ask again: a broadcast takes longer, and looks again before it ends."""
-
 PAUSE_SECONDS = 10.0
 TIMEOUT_SECONDS = 0.5
 """How long a payer may wait for a broker that hangs; the workers' own connections are more patient."""
 
 _silent_until = 0.0
-_asked_at = 0.0
 
 
 def nudge_broadcast() -> None:
     """Ask for a broadcast unless one that hasn't begun yet was asked for within the last second."""
-    global _asked_at, _silent_until
-    now = time.monotonic()
-    if now < max(_silent_until, _asked_at + RECENTLY_SECONDS):
+    global _silent_until
+    if time.monotonic() < _silent_until:
         return
-    _asked_at = now
     commands = cache_commands()
     if not commands.write_if_absent(NUDGED_KEY, 1, NUDGE_SECONDS) and commands.is_up:
         return

@@ -40,7 +40,7 @@ def submit_payment(
 
 @contextmanager
 def account_lock(user_account_id: int) -> Iterator[None]:
-    """Hold an account's lock in the cache (`SET NX PX` with an owner's token, freed by its owner only).
+    """Hold an account's lock in the cache (`SET NX EX` with an owner's token, freed by its owner only).
 
     :raises AccountLockedError: when it isn't free within `ACCOUNT_LOCK_WAIT_SECONDS`.
     """

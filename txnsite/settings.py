@@ -180,12 +180,12 @@ BROADCAST_GATHER_SECONDS = env.integer("BROADCAST_GATHER_MILLISECONDS", 600) / 1
 KEYSTORE_DIR = Path(env.text("KEYSTORE_DIR", str(VAR_DIR / "keystore")))
 # Read when a key is first used, so that a web process, which never signs, needs no passphrase.
 KEYSTORE_PASSPHRASE = env.secret("KEYSTORE_PASSPHRASE", "")
-ACCOUNT_LOCK_SECONDS = 10
+ACCOUNT_LOCK_SECONDS = 3
 ACCOUNT_LOCK_WAIT_SECONDS = 0.5
 TRANSACTION_CACHE_SECONDS = 60
 TRANSACTION_MISSING_CACHE_SECONDS = 30
 PREFER_WAIT_SECONDS_MAX = 10
-# Each waits on a thread of its own: keep it well below the threads of a server process.
+# Each waits on a thread of its own: keep it below the threads of a server process.
 PREFER_WAITERS_MAX = env.integer("PREFER_WAITERS_MAX", 2)
 TASK_RUN_KEPT = dt.timedelta(days=env.integer("TASK_RUN_KEPT_DAYS", 30, minimum=1))
 # Named places where a process stops or dies on purpose: only tests and drills set these (txnsite/faults.py).

@@ -20,7 +20,6 @@ NUDGE = Message("tasks.money.broadcast", [], expires=True)
 @pytest.fixture(autouse=True)
 def _not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nudge, "_silent_until", 0.0)
-    monkeypatch.setattr(nudge, "RECENTLY_SECONDS", 0)
 
 
 def test_many_are_one_message() -> None:
@@ -36,14 +35,6 @@ def test_once_the_broadcaster_has_begun_the_next_one_is_a_new_message(desk: Desk
     money.broadcast()
     nudge_broadcast()
     assert waiting("money") == [NUDGE] * 2
-
-
-def test_a_process_that_has_just_asked_does_not_ask_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    nudge_broadcast()
-    monkeypatch.setattr(nudge, "RECENTLY_SECONDS", 3600)
-    cache_commands().forget([money.NUDGED_KEY])
-    nudge_broadcast()
-    assert waiting("money") == [NUDGE]
 
 
 def test_without_a_cache_each_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from pytest_django.fixtures import Settings
 
+from accounts.cache import cache_commands
 from accounts.exceptions import InsufficientFundsError
 from accounts.models import Account, Hold
 from tasks import nudge
@@ -24,7 +25,6 @@ NOWHERE = "redis://127.0.0.1:1/0"
 @pytest.fixture(autouse=True)
 def _not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nudge, "_silent_until", 0.0)
-    monkeypatch.setattr(nudge, "RECENTLY_SECONDS", 0)
 
 
 def submit(account: Account, *, amount_in_wei: int = ETHER, key: str | None = None) -> Acceptance:
@@ -178,3 +178,22 @@ class TestOutages:
         monkeypatch.undo()
         desk.run_to_the_end()
         desk.assert_paid_once([Transaction.objects.get()])
+
+
+def test_a_lock_whose_answer_was_lost_is_known_again_by_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accounts.cache.secrets.token_hex", lambda _: "mine")
+    assert cache_commands().acquire("account-lock:7", 3, 0)
+    assert cache_commands().acquire("account-lock:7", 3, 0), "the second try, as redis-py makes it by itself"
+    monkeypatch.setattr("accounts.cache.secrets.token_hex", lambda _: "another's")
+    assert cache_commands().acquire("account-lock:7", 3, 0) is None
+
+
+def test_what_is_forgotten_together_within_another_is_forgotten_at_the_outer_end() -> None:
+    commands = cache_commands()
+    commands.write_all({"one": 1, "two": 2}, 9)
+    with commands.forgetting_together():
+        with commands.forgetting_together():
+            commands.forget_if({"one": 1})
+        commands.forget_if({"two": 2})
+        assert commands.read(["one", "two"]) == {"one": 1, "two": 2}
+    assert commands.read(["one", "two"]) == {}
