@@ -129,7 +129,8 @@ class CacheCommands:
         `SET NX EX` with a token of the owner's; only who holds the token frees it.
         """
         lock = Lock(key, secrets.token_hex(16))
-        keys, arguments = [self._prefix + key], [to_json(lock.token), seconds]
+        keys = [self._prefix + key]
+        arguments: list[bytes | int] = [to_json(lock.token), seconds]
         deadline = time.monotonic() + wait_seconds
         while not self._try(lambda: self._acquire(keys, arguments)):
             if not self.is_up or time.monotonic() >= deadline:
