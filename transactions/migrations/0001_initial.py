@@ -243,7 +243,7 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="transaction",
             constraint=models.UniqueConstraint(
-                fields=("user_account", "idempotency_key"), name="transactions_transaction_idempotency_key_used_once"
+                fields=("idempotency_key", "user_account"), name="transactions_transaction_idempotency_key_used_once"
             ),
         ),
         migrations.AddConstraint(
