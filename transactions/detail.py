@@ -101,8 +101,7 @@ def announce_change(transaction_ids: Iterable[int], *, insist: bool = True) -> N
     keys = [_key(transaction_id) for transaction_id in transaction_ids]
     if not keys:
         return
-    barrier = {"barrier": secrets.token_hex(8)}
-    barriers = dict.fromkeys(keys, barrier)
+    barriers = dict.fromkeys(keys, {"barrier": secrets.token_hex(8)})
     cache_commands().write_all(barriers, BARRIER_SECONDS, insist=insist)
     db_transaction.on_commit(lambda: cache_commands().forget_if(barriers))
 
@@ -169,11 +168,7 @@ def _from_database(transaction_id: int) -> Detail | None:
     row = Transaction.objects.select_related("user_account").filter(pk=transaction_id).first()
     if row is None or row.user_account.owner_id is None:
         return None
-    return describe(row, row.user_account.owner_id, _head_from_database())
-
-
-def _head_from_database() -> int | None:
-    return Block.objects.order_by("-number").values_list("number", flat=True).first()
+    return describe(row, row.user_account.owner_id, Block.newest_number())
 
 
 def _with_confirmations(detail: Detail, head: Any) -> Detail:
@@ -181,7 +176,7 @@ def _with_confirmations(detail: Detail, head: Any) -> Detail:
     if detail["block_number"] is None:
         return detail
     if head is None:
-        number = _head_from_database()
+        number = Block.newest_number()
         if number is not None:
             announce_head(number)
     else:

@@ -87,8 +87,9 @@ class Transaction(models.Model):
             models.Index(name="transactions_flagged", fields=["id"], condition=Q(needs_attention=True)),
         ]
         constraints = [
+            # The key first: led by the account, its index would tempt the planner to list payments by it and sort them.
             models.UniqueConstraint(
-                name="transactions_transaction_idempotency_key_used_once", fields=["user_account", "idempotency_key"]
+                name="transactions_transaction_idempotency_key_used_once", fields=["idempotency_key", "user_account"]
             ),
             models.UniqueConstraint(name="transactions_transaction_hash_used_once", fields=["transaction_hash"]),
             models.UniqueConstraint(
@@ -228,3 +229,8 @@ class Block(models.Model):
 
     def __str__(self) -> str:
         return f"Block {self.number}"
+
+    @classmethod
+    def newest_number(cls) -> int | None:
+        """Return how far the chain was walked: the number of the newest recorded block."""
+        return cls.objects.order_by("-number").values_list("number", flat=True).first()

@@ -67,7 +67,7 @@ def details_page(
     :raises BadCursorError: when the cursor is not one of this list.
     """
     page = transactions_page(user_id=user_id, account_id=account_id, status=status, cursor=cursor, limit=limit)
-    head = Block.objects.order_by("-number").values_list("number", flat=True).first()
+    head = Block.newest_number()
     return page.map(lambda row: describe(row, user_id, head))
 
 

@@ -58,7 +58,7 @@ def _settle(
     ids = accept_payments(payers, count)
     broadcast_payments()
     wait_until_none(["ACCEPTED", "SIGNED"], timeout_seconds=1)
-    bury(desk, wallet)
+    _bury(desk, wallet)
     watch = ProcessorWatch(desk)
     start = time.time()
     start_work(ids)
@@ -67,7 +67,7 @@ def _settle(
     return count / (max(settled_times(ids).values()) - start), note
 
 
-def bury(desk: Desk, wallet: Wallet) -> None:
+def _bury(desk: Desk, wallet: Wallet) -> None:
     """Mine all that was sent, 500 payments a block, and enough blocks on top of it.
 
     anvil's time for a block's receipts grows with the square of their number: full blocks would measure anvil.

@@ -8,7 +8,7 @@ from pytest_django.fixtures import Settings
 
 from accounts.models import Journal
 from tests.desk import NOW, Desk, stages
-from transactions.services.blocks import last_recorded_number
+from transactions.models import Block
 from transactions.services.settle import final_block_number, settle_final
 
 
@@ -23,7 +23,7 @@ def test_depth_that_nobody_has_walked_does_not_count(desk: Desk) -> None:
     desk.mine()
     deepen(desk, 30)
     view = desk.chain.view([], with_finalized=False)
-    assert view.head.number - 30 == last_recorded_number() == 1
+    assert view.head.number - 30 == Block.newest_number() == 1
     assert final_block_number(view) == 1 - site_settings.CONFIRMATIONS + 1
     assert settle_final(final_block_number(view), NOW) == 0
     assert stages([payment]) == ["MINED"]
@@ -40,7 +40,7 @@ def test_nor_a_finalized_block_that_nobody_has_walked_to(desk: Desk, settings: S
 def test_a_node_that_lags_behind_what_was_walked_brings_no_finality(desk: Desk) -> None:
     view = desk.chain.view([], with_finalized=False)
     desk.mine(30)
-    assert last_recorded_number() == view.head.number + 30
+    assert Block.newest_number() == view.head.number + 30
     assert final_block_number(view) == view.head.number - site_settings.CONFIRMATIONS + 1
 
 

@@ -52,18 +52,13 @@ def is_recorded(head: BlockHeader) -> bool:
     return Block.objects.filter(number=head.number, hash=head.hash).exists()
 
 
-def last_recorded_number() -> int | None:
-    """Return how far the chain was walked: the number of the newest recorded block."""
-    return Block.objects.order_by("-number").values_list("number", flat=True).first()
-
-
 def record_numbers(chain: Chain, numbers: Collection[int]) -> None:
     """Record the blocks of these numbers that the follower has passed without recording, as the node has them now.
 
     A block beyond the last recorded one is left to the follower: recorded here, it would hide that those before it
     have changed.
     """
-    last_number = last_recorded_number()
+    last_number = Block.newest_number()
     passed = {number for number in numbers if last_number is not None and number < last_number}
     missing = sorted(passed - set(Block.objects.filter(number__in=passed).values_list("number", flat=True)))
     if missing:

@@ -11,8 +11,8 @@ from accounts.locks import advisory_lock
 from transactions.chain.client import Chain, get_chain
 from transactions.chain.types import Receipt
 from transactions.detail import announce_head
-from transactions.models import Attempt, Transaction, Wallet
-from transactions.services.blocks import forget_old, last_recorded_number, record_head, record_numbers
+from transactions.models import Attempt, Block, Transaction, Wallet
+from transactions.services.blocks import forget_old, record_head, record_numbers
 from transactions.services.moves import move_transactions
 from transactions.services.send import resend
 from transactions.services.settle import final_block_number, settle_final
@@ -41,7 +41,7 @@ def follow_chain(chain: Chain | None = None) -> int:
         in_flight = Transaction.objects.filter(wallet=OuterRef("pk"), stage__in=[Stage.SIGNED, Stage.BROADCAST])
         wallets = {wallet.address: wallet for wallet in Wallet.objects.filter(Exists(in_flight)).order_by("id")}
         view = chain.view(list(wallets), with_finalized=settings.CHAIN_FINALITY == "finalized")
-        last_number = last_recorded_number()
+        last_number = Block.newest_number()
         taken_back = record_head(chain, view.head)
         announce_head(view.head.number)
         if taken_back:

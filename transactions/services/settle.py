@@ -13,8 +13,7 @@ from accounts.exceptions import AccountsError
 from accounts.ledger import JournalDraft, post, system_account
 from accounts.models import AccountKind, JournalKind
 from transactions.chain.types import ChainView
-from transactions.models import Transaction
-from transactions.services.blocks import last_recorded_number
+from transactions.models import Block, Transaction
 from transactions.services.moves import move_transactions
 from transactions.states import FailureReason, Stage, Status, WaitReason
 from txnsite.faults import fault_point
@@ -44,7 +43,7 @@ def final_block_number(view: ChainView) -> int:
     count, since only of those it is certain that they connect. A node that knows no `finalized` block falls back to
     depth.
     """
-    walked = min(view.head.number, last_recorded_number() or 0)
+    walked = min(view.head.number, Block.newest_number() or 0)
     if settings.CHAIN_FINALITY == "finalized" and view.finalized_number is not None:
         return min(view.finalized_number, walked)
     return walked - settings.CONFIRMATIONS + 1
