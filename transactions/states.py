@@ -9,6 +9,22 @@ from django.db import models
 from transactions.exceptions import ForbiddenMoveError
 
 
+class Kind(models.TextChoices):
+    """What a transaction is to the desk."""
+
+    PAYMENT = "payment", "payment"
+    FILL = "fill", "no-op that fills a nonce"
+    STRANGER = "stranger", "another program's transaction"
+
+
+class Purpose(models.TextChoices):
+    """What an attempt does with its nonce."""
+
+    PAYMENT = "payment", "pays"
+    CANCEL = "cancel", "uses up the nonce and pays nobody"
+    STRANGER = "stranger", "was signed elsewhere and pays somebody else"
+
+
 class Status(models.TextChoices):
     """What the outside world is told."""
 
@@ -34,6 +50,7 @@ class FailureReason(models.TextChoices):
     REVERTED = "reverted", "reverted"
     CANCELLED = "cancelled", "cancelled"
     EXPIRED = "expired", "expired"
+    DISPLACED = "displaced", "displaced by another transaction"
 
 
 class WaitReason(models.TextChoices):
@@ -47,12 +64,13 @@ class WaitReason(models.TextChoices):
     KEY = "key", "the hot wallet's key can't be read"
     RECIPIENT = "recipient", "the node can't say what gas this recipient needs"
     NONCE = "nonce", "another transaction used its nonce: staff have to look"
+    IN_FLIGHT = "in_flight", "as many are under way as may be"
 
 
 MOVES: dict[Stage, dict[Stage, str]] = {
     Stage.ACCEPTED: {
         Stage.SIGNED: "nonce assigned, raw bytes saved",
-        Stage.SETTLED: "rejected by the network, hold released",
+        Stage.SETTLED: "rejected or cancelled, hold released",
     },
     Stage.SIGNED: {
         Stage.BROADCAST: "a node has it",
@@ -65,7 +83,9 @@ MOVES: dict[Stage, dict[Stage, str]] = {
         Stage.SETTLED: "deep enough and canonical, ledger posted",
         Stage.BROADCAST: "its block left the chain, same bytes sent again",
     },
-    Stage.SETTLED: {},
+    Stage.SETTLED: {
+        Stage.BROADCAST: "its block left the chain after all, settlement reversed",
+    },
 }
 
 

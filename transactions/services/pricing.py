@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from transactions.chain.types import FeeQuote
 
 
+PLAIN_GAS = 21_000
+"""The gas of a transfer to an address without code (Ethereum yellow paper, appendix G)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
     """An offer in wei per gas: at most `max_fee`, of which `max_priority_fee` for the block's builder."""
@@ -26,3 +30,24 @@ def price_transfer(quote: FeeQuote, *, gas_limit: int, fee_paid_in_wei: int) -> 
     if ceiling < base_fee + -(-base_fee // 8) + tip:
         return None
     return Price(min(2 * base_fee + tip, ceiling), tip)
+
+
+def price_replacement(
+    quote: FeeQuote, last: Price, *, gas_limit: int, fee_max_in_wei: int
+) -> Price | None:
+    """Return the offer that takes the place of the last one, or nothing where that would cost more than `fee_max`.
+
+    Both fields rise by at least 1/8 (nodes demand 1/10), and to the usual offer where the network asks for more.
+    """
+    tip = max(quote.max_priority_fee_per_gas_in_wei, _raised(last.max_priority_fee_per_gas_in_wei))
+    lowest = max(_raised(last.max_fee_per_gas_in_wei), tip)
+    ceiling = fee_max_in_wei // gas_limit
+    if lowest > ceiling:
+        return None
+    usual = 2 * quote.base_fee_per_gas_in_wei + tip
+    return Price(min(max(lowest, usual), ceiling), tip)
+
+
+def _raised(fee_per_gas_in_wei: int) -> int:
+    """Return an eighth more, and more in any case."""
+    return fee_per_gas_in_wei + max(1, -(-fee_per_gas_in_wei // 8))

@@ -1,18 +1,19 @@
 """Send saved bytes to the chain and note what came of it. Sending the same bytes twice is sending them once."""
 
-import datetime as dt
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from django.conf import settings
 from django.db import connection
 from django.db import transaction as db_transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from transactions.chain.client import Chain
 from transactions.chain.types import SendOutcome, SendResult
 from transactions.detail import announce_change
-from transactions.models import Attempt, Wallet
+from transactions.models import Attempt, Transaction, Wallet
+from transactions.services.attempts import newest_attempts, note_sends
 from transactions.services.moves import move_transactions
 from transactions.states import Stage, WaitReason
 from txnsite.faults import fault_point
@@ -35,26 +36,35 @@ def resend_signed(wallet: Wallet, chain: Chain) -> tuple[int, int]:
     taken = unsent = 0
     after_nonce = -1
     while True:
-        attempts = list(
-            Attempt.objects.filter(
-                wallet=wallet, nonce__gt=after_nonce, transaction__stage__in=[Stage.SIGNED]
-            ).order_by("nonce", "id")[: settings.CHAIN_RPC_BATCH_SIZE]
-        )
-        if not attempts:
+        signed = Transaction.objects.filter(wallet=wallet, nonce__gt=after_nonce, stage=Stage.SIGNED).order_by("nonce")
+        ids = dict(signed.values_list("pk", "nonce")[: settings.CHAIN_RPC_BATCH_SIZE])
+        if not ids:
             return taken, unsent
-        after_nonce = attempts[-1].nonce
-        newest = {attempt.nonce: attempt for attempt in attempts}
-        outcomes = [result.outcome for result in _send(list(newest.values()), chain)]
+        after_nonce = max(ids.values())
+        outcomes = [result.outcome for result in _send(newest_attempts(list(ids)), chain)]
         taken += outcomes.count(SendOutcome.ACCEPTED)
         unsent += sum(outcome not in (SendOutcome.ACCEPTED, SendOutcome.NONCE_TOO_LOW) for outcome in outcomes)
 
 
 def resend(transaction_ids: Sequence[int], chain: Chain) -> int:
     """Send the newest saved bytes of these transactions once more, in nonce order; return how many a node has."""
-    newest: dict[int, Attempt] = {}
-    for attempt in Attempt.objects.filter(transaction_id__in=transaction_ids).order_by("wallet_id", "nonce", "id"):
-        newest[attempt.transaction_id] = attempt
-    return send_attempts(list(newest.values()), chain)
+    return send_attempts(newest_attempts(transaction_ids), chain)
+
+
+def resend_dropped(wallet: Wallet, nonces: range, head_number: int, chain: Chain) -> int:
+    """Send what the node has lost once more, at most once a block; return how many it has now.
+
+    :param nonces: of what had been sent before the node was asked, those from the first one on that it doesn't know.
+    """
+    sent_in_this_block = Attempt.objects.filter(transaction=OuterRef("pk"), sent_block__gte=head_number)
+    lost = Transaction.objects.filter(
+        ~Exists(sent_in_this_block), wallet=wallet, nonce__gte=nonces.start, nonce__lt=nonces.stop, stage=Stage.BROADCAST
+    )
+    ids = list(lost.order_by("nonce").values_list("pk", flat=True)[: settings.CHAIN_RPC_BATCH_SIZE])
+    if not ids:
+        return 0
+    logger.warning("The node has lost transactions of %s from nonce %s on; sent again.", wallet, nonces.start)
+    return resend(ids, chain)
 
 
 def send_attempts(attempts: Sequence[Attempt], chain: Chain) -> int:
@@ -72,7 +82,7 @@ def _send(attempts: Sequence[Attempt], chain: Chain) -> list[SendResult]:
     answers = list(zip(attempts, results, strict=True))
     taken = [attempt for attempt, result in answers if result.outcome == SendOutcome.ACCEPTED]
     with db_transaction.atomic():
-        _note_sends([(attempt.pk, result.error) for attempt, result in answers], now)
+        note_sends([(attempt.pk, result.error) for attempt, result in answers], now)
         ids = sorted(attempt.transaction_id for attempt in taken)
         move_transactions(
             ids,
@@ -93,8 +103,13 @@ def _send(attempts: Sequence[Attempt], chain: Chain) -> list[SendResult]:
     return results
 
 
-def set_wait_reason(reasons: dict[int, WaitReason]) -> None:
-    """Tell what payments wait for, and flag those that wait for staff; rows that already say so are not written."""
+def set_wait_reason(
+    reasons: dict[int, WaitReason], *, stages: Sequence[Stage] = (Stage.ACCEPTED, Stage.SIGNED)
+) -> None:
+    """Tell what payments wait for, and flag those that wait for staff; rows that already say so are not written.
+
+    :param stages: leave those alone that have come further, or not as far.
+    """
     if not reasons:
         return
     ids = sorted(reasons)
@@ -104,24 +119,13 @@ def set_wait_reason(reasons: dict[int, WaitReason]) -> None:
             "needs_attention = needs_attention OR data.reason = 'nonce' "
             "FROM (SELECT t.id, d.reason FROM unnest(%s::bigint[], %s::text[]) AS d(id, reason) "
             "JOIN transactions_transaction t ON t.id = d.id "
-            "WHERE t.stage IN ('ACCEPTED', 'SIGNED') AND t.wait_reason <> d.reason "
+            "WHERE t.stage = ANY(%s) AND t.wait_reason <> d.reason "
             "ORDER BY t.id FOR NO KEY UPDATE OF t) AS data "
             "WHERE row.id = data.id RETURNING row.id, row.wait_reason",
-            [ids, [reasons[row_id].value for row_id in ids]],
+            [ids, [reasons[row_id].value for row_id in ids], [stage.value for stage in stages]],
         )
         changed = dict(cursor.fetchall())
         announce_change(changed)
     for row_id, reason in changed.items():
         if reason == WaitReason.NONCE:
             logger.error("Payment #%s can't be sent: another transaction of its wallet has used its nonce.", row_id)
-
-
-def _note_sends(answers: Iterable[tuple[int, str]], now: dt.datetime) -> None:
-    ids, errors = zip(*answers, strict=True)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE transactions_attempt AS attempt SET sends = sends + 1, sent_at = coalesce(sent_at, %s), "
-            "last_error = answer.error FROM unnest(%s::bigint[], %s::text[]) AS answer(id, error) "
-            "WHERE attempt.id = answer.id",
-            [now, list(ids), [error[:500] for error in errors]],
-        )

@@ -1,4 +1,4 @@
-"""Transactions, the wallets that pay them, every attempt ever signed, and the blocks they are judged by."""
+"""Transactions: what is to be paid, and how far it has come."""
 
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
@@ -7,27 +7,8 @@ from django.utils import timezone
 
 from accounts.models import Account
 from accounts.money import WEI_MAX, WeiField
-from transactions.states import FailureReason, Stage, Status, WaitReason
-
-
-class Wallet(models.Model):
-    """A hot wallet: the address that pays, the next nonce to assign, and its account in the ledger."""
-
-    address = models.CharField(max_length=42, unique=True, editable=False)
-    account = models.OneToOneField(Account, on_delete=models.PROTECT, related_name="wallet", editable=False)
-    next_nonce = models.BigIntegerField(default=0, editable=False)
-    paused_at = models.DateTimeField(null=True, blank=True, editable=False)
-    paused_reason = models.CharField(max_length=500, blank=True, editable=False)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-
-    class Meta:
-        ordering = ["id"]
-        constraints = [
-            models.CheckConstraint(name="transactions_wallet_next_nonce_not_negative", condition=Q(next_nonce__gte=0)),
-        ]
-
-    def __str__(self) -> str:
-        return self.address
+from transactions.models.wallets import Wallet
+from transactions.states import FailureReason, Kind, Stage, Status, WaitReason
 
 
 class Transaction(models.Model):
@@ -35,8 +16,12 @@ class Transaction(models.Model):
 
     `nonce`, `transaction_hash` and `from_public_address` are those of the attempt that counts: the last one sent
     until a block holds one of them.
+
+    What uses up a nonce of a wallet without being anybody's payment is a row as well, of another kind: it is followed
+    and settled in the same way, and its account is one of the desk's own.
     """
 
+    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.PAYMENT)
     user_account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="transactions", db_index=False)
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
     stage = models.CharField(max_length=10, choices=Stage.choices, default=Stage.ACCEPTED)
@@ -60,7 +45,10 @@ class Transaction(models.Model):
     block_hash = models.CharField(max_length=66, blank=True)
     succeeded_on_chain = models.BooleanField(null=True, blank=True)
 
+    reversals = models.PositiveSmallIntegerField(default=0, help_text="How often a reorg has undone its settlement.")
+
     accepted_at = models.DateTimeField(default=timezone.now)
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
     signed_at = models.DateTimeField(null=True, blank=True)
     broadcast_at = models.DateTimeField(null=True, blank=True)
     mined_at = models.DateTimeField(null=True, blank=True)
@@ -80,6 +68,7 @@ class Transaction(models.Model):
                 fields=["wallet", "nonce"],
                 condition=Q(stage__in=["SIGNED", "BROADCAST"]),
             ),
+            BrinIndex(name="transactions_by_block", fields=["block_number"]),
             models.Index(name="transactions_mined", fields=["block_number"], condition=Q(stage="MINED")),
             models.Index(name="transactions_next_check", fields=["next_check_at"], condition=Q(status="PENDING")),
             models.Index(name="transactions_to_address", fields=["to_public_address"]),
@@ -87,6 +76,7 @@ class Transaction(models.Model):
             models.Index(name="transactions_flagged", fields=["id"], condition=Q(needs_attention=True)),
         ]
         constraints = [
+            models.CheckConstraint(name="transactions_transaction_kind_known", condition=Q(kind__in=list(Kind.values))),
             # The key first: led by the account, its index would tempt the planner to list payments by it and sort them.
             models.UniqueConstraint(
                 name="transactions_transaction_idempotency_key_used_once", fields=["idempotency_key", "user_account"]
@@ -99,7 +89,8 @@ class Transaction(models.Model):
             ),
             models.CheckConstraint(
                 name="transactions_transaction_amount_within_uint256",
-                condition=Q(transaction_amount_in_wei__gt=0, transaction_amount_in_wei__lte=WEI_MAX),
+                condition=Q(transaction_amount_in_wei__gte=0, transaction_amount_in_wei__lte=WEI_MAX)
+                & (~Q(kind="payment") | Q(transaction_amount_in_wei__gt=0)),
             ),
             models.CheckConstraint(
                 name="transactions_transaction_fee_within_uint256",
@@ -175,62 +166,11 @@ class Transaction(models.Model):
         return self.stage == Stage.SETTLED
 
     @property
+    def ledger_source(self) -> str:
+        """Return what its hold and its settlement are known by in the ledger; a reversal starts another round."""
+        return f"{self.pk}.{self.reversals}" if self.reversals else str(self.pk)
+
+    @property
     def total_in_wei(self) -> int:
         """Return what leaves the account on success: amount and total fee, in wei."""
         return self.transaction_amount_in_wei + self.transaction_fee_total_in_wei
-
-
-class Attempt(models.Model):
-    """One signed transaction for one nonce of a wallet: the very bytes that were, or will be, sent."""
-
-    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="attempts", db_index=False)
-    nonce = models.BigIntegerField()
-    transaction = models.ForeignKey(Transaction, on_delete=models.PROTECT, related_name="attempts")
-    hash = models.CharField(max_length=66)
-    raw_transaction = models.BinaryField()
-    gas_limit = models.BigIntegerField()
-    max_fee_per_gas_in_wei = WeiField()
-    max_priority_fee_per_gas_in_wei = WeiField()
-    signed_at = models.DateTimeField(default=timezone.now)
-    sent_at = models.DateTimeField(null=True, blank=True)
-    sends = models.PositiveIntegerField(default=0)
-    last_error = models.CharField(max_length=500, blank=True)
-
-    class Meta:
-        ordering = ["id"]
-        indexes = [models.Index(name="transactions_attempt_by_nonce", fields=["wallet", "nonce"])]
-        constraints = [
-            models.UniqueConstraint(name="transactions_attempt_hash_saved_once", fields=["hash"]),
-            models.CheckConstraint(
-                name="transactions_attempt_fees_within_reason",
-                condition=Q(
-                    gas_limit__gte=21_000,
-                    max_priority_fee_per_gas_in_wei__gte=0,
-                    max_priority_fee_per_gas_in_wei__lte=models.F("max_fee_per_gas_in_wei"),
-                ),
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return self.hash
-
-
-class Block(models.Model):
-    """A block of the canonical chain as last seen: what confirmations are counted by and reorgs are found with."""
-
-    number = models.BigIntegerField(primary_key=True)
-    hash = models.CharField(max_length=66)
-    parent_hash = models.CharField(max_length=66)
-    timestamp = models.BigIntegerField()
-    recorded_at = models.DateTimeField(default=timezone.now)
-
-    class Meta:
-        ordering = ["-number"]
-
-    def __str__(self) -> str:
-        return f"Block {self.number}"
-
-    @classmethod
-    def newest_number(cls) -> int | None:
-        """Return how far the chain was walked: the number of the newest recorded block."""
-        return cls.objects.order_by("-number").values_list("number", flat=True).first()

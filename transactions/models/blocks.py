@@ -1,0 +1,25 @@
+"""The blocks that transactions are judged by."""
+
+from django.db import models
+from django.utils import timezone
+
+
+class Block(models.Model):
+    """A block of the canonical chain as last seen: what confirmations are counted by and reorgs are found with."""
+
+    number = models.BigIntegerField(primary_key=True)
+    hash = models.CharField(max_length=66)
+    parent_hash = models.CharField(max_length=66)
+    timestamp = models.BigIntegerField()
+    recorded_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["-number"]
+
+    def __str__(self) -> str:
+        return f"Block {self.number}"
+
+    @classmethod
+    def newest_number(cls) -> int | None:
+        """Return how far the chain was walked: the number of the newest recorded block."""
+        return cls.objects.order_by("-number").values_list("number", flat=True).first()

@@ -1,0 +1,138 @@
+"""Plan a batch: which wallet pays what, at which price; what is refused, and what has to wait for what."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from django.conf import settings
+from django.db import connection
+
+from accounts.keys import UnsignedTransfer
+from transactions.chain.types import BroadcastTerms, EstimateOutcome
+from transactions.models import Transaction, Wallet
+from transactions.services.pricing import PLAIN_GAS, price_transfer
+from transactions.states import WaitReason
+
+GAS_MARGIN_PERCENT = 20
+"""What is added for a recipient with code, which may need more by the time the payment is mined."""
+
+
+@dataclass(slots=True)
+class Purse:
+    """What a wallet can still give away.
+
+    `funds_in_wei` is what it holds by the ledger, `under_way_in_wei` the most that payments under way can still take
+    from it, and `room` how many more may be under way.
+    """
+
+    wallet: Wallet
+    funds_in_wei: int
+    under_way_in_wei: int
+    room: int
+
+    @property
+    def left_in_wei(self) -> int:
+        return self.funds_in_wei - self.under_way_in_wei
+
+
+@dataclass(slots=True)
+class Plan:
+    """What to do with a batch of accepted payments."""
+
+    send: dict[Wallet, list[tuple[Transaction, UnsignedTransfer]]] = field(default_factory=dict)
+    reject: dict[int, str] = field(default_factory=dict)
+    wait: dict[int, WaitReason] = field(default_factory=dict)
+
+
+def open_purses(wallets: Iterable[Wallet]) -> list[Purse]:
+    """Return what each wallet can still give away.
+
+    Look before the chain is asked for balances: what is mined in between is then counted twice, and never left out.
+    """
+    by_id = {wallet.pk: wallet for wallet in wallets}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT wallet.id, -account.current_balance_in_wei, coalesce(under_way.wei, 0), coalesce(under_way.count, 0)
+            FROM transactions_wallet AS wallet
+            JOIN accounts_account AS account ON account.id = wallet.account_id
+            LEFT JOIN (
+                SELECT wallet_id, count(*), sum(transaction_amount_in_wei + transaction_fee_total_in_wei) AS wei
+                FROM transactions_transaction WHERE stage IN ('SIGNED', 'BROADCAST') GROUP BY wallet_id
+            ) AS under_way ON under_way.wallet_id = wallet.id
+            WHERE wallet.id = ANY(%s) ORDER BY wallet.id
+            """,
+            [list(by_id)],
+        )
+        return [
+            Purse(by_id[wallet_id], int(funds), int(under_way), settings.WALLET_IN_FLIGHT_MAX - count)
+            for wallet_id, funds, under_way, count in cursor.fetchall()
+        ]
+
+
+def share_out(batch: Sequence[Transaction], purses: Sequence[Purse]) -> dict[int, Wallet]:
+    """Choose a wallet for each payment, by the payment's id: always the one with most left and room for one more.
+
+    Which of them can really pay is for the chain to say. Payments that no wallet has room for are absent.
+    """
+    left = {purse.wallet: purse.left_in_wei for purse in purses}
+    room = {purse.wallet: purse.room for purse in purses}
+    chosen: dict[int, Wallet] = {}
+    for row in batch:
+        open_ones = [wallet for wallet in left if room[wallet] > 0]
+        if not open_ones:
+            break
+        wallet = max(open_ones, key=lambda wallet: left[wallet])
+        chosen[row.pk] = wallet
+        left[wallet] -= row.total_in_wei
+        room[wallet] -= 1
+    return chosen
+
+
+def plan_batch(
+    batch: Sequence[Transaction], wallets: dict[int, Wallet], purses: Iterable[Purse], terms: BroadcastTerms
+) -> Plan:
+    """Decide for each payment: send, reject or wait. Each wallet's nonces follow the batch's order without a gap.
+
+    :param batch: payments in the order of `terms.estimates`.
+    :param wallets: which is to pay, by the payment's id.
+    """
+    plan = Plan()
+    budgets = {purse.wallet: terms.balances[purse.wallet.address] - purse.under_way_in_wei for purse in purses}
+    nonces = {purse.wallet: purse.wallet.next_nonce for purse in purses}
+    for row, estimate in zip(batch, terms.estimates, strict=True):
+        wallet = wallets[row.pk]
+        if estimate.outcome == EstimateOutcome.REVERTED:
+            plan.reject[row.pk] = estimate.error
+            continue
+        if estimate.outcome != EstimateOutcome.OK or estimate.gas is None:
+            # An unclear answer, which may just be our own wallet's lack of funds, is never a "no".
+            short = row.total_in_wei > budgets[wallet]
+            plan.wait[row.pk] = WaitReason.WALLET_FUNDS if short else WaitReason.RECIPIENT
+            continue
+        gas_limit = _gas_limit(estimate.gas)
+        price = price_transfer(terms.quote, gas_limit=gas_limit, fee_paid_in_wei=row.transaction_fee_total_in_wei)
+        if price is None:
+            plan.wait[row.pk] = WaitReason.NETWORK_FEE
+            continue
+        cost = row.transaction_amount_in_wei + gas_limit * price.max_fee_per_gas_in_wei
+        if cost > budgets[wallet]:
+            plan.wait[row.pk] = WaitReason.WALLET_FUNDS
+            continue
+        budgets[wallet] -= cost
+        transfer = UnsignedTransfer(
+            chain_id=settings.CHAIN_ID,
+            nonce=nonces[wallet],
+            to_address=row.to_public_address,
+            value_in_wei=row.transaction_amount_in_wei,
+            gas_limit=gas_limit,
+            max_fee_per_gas_in_wei=price.max_fee_per_gas_in_wei,
+            max_priority_fee_per_gas_in_wei=price.max_priority_fee_per_gas_in_wei,
+        )
+        nonces[wallet] += 1
+        plan.send.setdefault(wallet, []).append((row, transfer))
+    return plan
+
+
+def _gas_limit(estimated_gas: int) -> int:
+    """Return the limit to sign: a plain transfer needs exactly what it needs, code may need more later."""
+    return estimated_gas if estimated_gas == PLAIN_GAS else estimated_gas * (100 + GAS_MARGIN_PERCENT) // 100

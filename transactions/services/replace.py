@@ -1,0 +1,174 @@
+"""Replace what no block takes: the same nonce at a higher fee. A cancel is a replacement that pays nobody.
+
+Runs under the broadcaster's lock, which makes it the only one that signs. An attempt is saved before it is sent, all
+of a nonce's attempts are watched until one of them is final, and whichever a block holds decides.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import connection
+from django.db import transaction as db_transaction
+
+from accounts.keys import Signer, UnsignedTransfer
+from transactions.chain.client import Chain
+from transactions.chain.exceptions import ChainError
+from transactions.chain.types import FeeQuote
+from transactions.detail import announce_change
+from transactions.models import Attempt, Block, Transaction, Wallet
+from transactions.services.attempts import insert_attempts, signed_attempt
+from transactions.services.pricing import PLAIN_GAS, Price, price_replacement, price_transfer
+from transactions.services.send import resend, send_attempts, set_wait_reason
+from transactions.states import Kind, Purpose, Stage, WaitReason
+from txnsite.faults import fault_point
+
+logger = logging.getLogger(__name__)
+
+# The newest attempt tells: a cancel that was asked for and isn't signed yet, or nothing of this wallet, and so not this
+# one either, mined for so many blocks. What has reached the most that may be paid is only sent again, as seldom.
+_STUCK = """
+SELECT payment.id FROM transactions_transaction AS payment
+JOIN transactions_wallet AS wallet ON wallet.id = payment.wallet_id
+CROSS JOIN LATERAL (
+    SELECT purpose, signed_block, sent_block FROM transactions_attempt AS attempt
+    WHERE attempt.transaction_id = payment.id ORDER BY attempt.id DESC LIMIT 1
+) AS newest
+WHERE payment.stage IN ('SIGNED', 'BROADCAST') AND wallet.id = ANY(%(wallets)s)
+  AND (payment.cancel_requested_at IS NOT NULL AND newest.purpose <> 'cancel'
+       OR greatest(newest.signed_block, wallet.progress_block) <= %(head)s - %(blocks)s)
+  AND (payment.wait_reason <> 'network_fee' OR newest.sent_block <= %(head)s - %(blocks)s)
+ORDER BY payment.wallet_id, payment.nonce LIMIT %(limit)s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stuck:
+    """A transaction that no block has taken, and all that was signed for it, the newest last."""
+
+    row: Transaction
+    attempts: list[Attempt]
+
+    @property
+    def purpose(self) -> Purpose:
+        """Return what the next attempt is to do."""
+        cancelled = self.row.cancel_requested_at is not None or self.row.kind != Kind.PAYMENT
+        return Purpose.CANCEL if cancelled else Purpose.PAYMENT
+
+    @property
+    def last(self) -> Attempt | None:
+        """Return the newest attempt of our own."""
+        return next((attempt for attempt in reversed(self.attempts) if attempt.raw_transaction), None)
+
+
+def has_stuck(wallets: Iterable[Wallet]) -> bool:
+    """Say whether something that these wallets have sent is to be replaced."""
+    return bool(_stuck_ids(wallets, 1))
+
+
+def replace_stuck(signers: Mapping[Wallet, Signer], chain: Chain) -> int:
+    """Sign and send replacements for what these wallets can't get mined; return how many a node has taken.
+
+    Where the most that may be paid is reached, the last attempt is sent again and waits for a cheaper network.
+    """
+    stuck = _read_stuck(_stuck_ids(signers, settings.CHAIN_RPC_BATCH_SIZE))
+    if not stuck:
+        return 0
+    try:
+        terms = chain.terms([], [wallet.address for wallet in signers])
+    except ChainError as error:
+        logger.warning("No fees from the node, so nothing is replaced now: %s", error)
+        return 0
+    attempts: list[Attempt] = []
+    capped: list[int] = []
+    for wallet, signer in signers.items():
+        mined = terms.nonces[wallet.address].latest
+        planned: list[tuple[_Stuck, UnsignedTransfer]] = []
+        for each in stuck:
+            if each.row.wallet_id == wallet.pk and each.row.nonce is not None and each.row.nonce >= mined:
+                price = _price(each, terms.quote)
+                if price is None:
+                    capped.append(each.row.pk)
+                else:
+                    planned.append((each, _transfer(each, wallet, price)))
+        signed = signer.sign([transfer for _, transfer in planned])
+        attempts += [
+            signed_attempt(each.row, wallet, transfer, result, each.purpose)
+            for (each, transfer), result in zip(planned, signed, strict=True)
+        ]
+    set_wait_reason(dict.fromkeys(capped, WaitReason.NETWORK_FEE), stages=[Stage.SIGNED, Stage.BROADCAST])
+    taken = send_attempts(_save(attempts), chain)
+    return taken + resend(capped, chain)
+
+
+def _stuck_ids(wallets: Iterable[Wallet], limit: int) -> list[int]:
+    parameters = {
+        "wallets": [wallet.pk for wallet in wallets],
+        "head": Block.newest_number() or 0,
+        "blocks": settings.REPLACE_AFTER_BLOCKS,
+        "limit": limit,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_STUCK, parameters)
+        return [row[0] for row in cursor.fetchall()]
+
+
+def _read_stuck(ids: Sequence[int]) -> list[_Stuck]:
+    attempts: dict[int, list[Attempt]] = {row_id: [] for row_id in ids}
+    for attempt in Attempt.objects.filter(transaction_id__in=ids).order_by("id"):
+        attempts[attempt.transaction_id].append(attempt)
+    rows = Transaction.objects.filter(pk__in=ids).order_by("wallet_id", "nonce")
+    return [_Stuck(row, attempts[row.pk]) for row in rows]
+
+
+def _price(stuck: _Stuck, quote: FeeQuote) -> Price | None:
+    """Return the next offer: a payment's within what its owner paid for it, a cancel's within what we allow us."""
+    pays = stuck.purpose == Purpose.PAYMENT
+    fee_max = stuck.row.transaction_fee_total_in_wei if pays else settings.CANCEL_FEE_MAX_IN_WEI
+    if stuck.last is None:
+        return price_transfer(quote, gas_limit=PLAIN_GAS, fee_paid_in_wei=fee_max)
+    gas_limit = stuck.last.gas_limit if pays else PLAIN_GAS
+    last = Price(stuck.last.max_fee_per_gas_in_wei, stuck.last.max_priority_fee_per_gas_in_wei)
+    return price_replacement(quote, last, gas_limit=gas_limit, fee_max_in_wei=fee_max)
+
+
+def _transfer(stuck: _Stuck, wallet: Wallet, price: Price) -> UnsignedTransfer:
+    pays = stuck.purpose == Purpose.PAYMENT
+    assert stuck.row.nonce is not None, "a CHECK guarantees it from SIGNED on"
+    return UnsignedTransfer(
+        chain_id=settings.CHAIN_ID,
+        nonce=stuck.row.nonce,
+        to_address=stuck.row.to_public_address if pays else wallet.address,
+        value_in_wei=stuck.row.transaction_amount_in_wei if pays else 0,
+        gas_limit=stuck.last.gas_limit if pays and stuck.last is not None else PLAIN_GAS,
+        max_fee_per_gas_in_wei=price.max_fee_per_gas_in_wei,
+        max_priority_fee_per_gas_in_wei=price.max_priority_fee_per_gas_in_wei,
+    )
+
+
+def _save(attempts: list[Attempt]) -> list[Attempt]:
+    """Save the attempts of what no block has taken meanwhile, and return those; the newest is the one that counts."""
+    if not attempts:
+        return []
+    by_id = {attempt.transaction_id: attempt for attempt in attempts}
+    with db_transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM transactions_transaction WHERE id = ANY(%s) AND stage IN ('SIGNED', 'BROADCAST') "
+            "ORDER BY id FOR NO KEY UPDATE",
+            [list(by_id)],
+        )
+        saved = [by_id[row_id] for (row_id,) in cursor.fetchall()]
+        if not saved:
+            return []
+        announce_change(attempt.transaction_id for attempt in saved)
+        insert_attempts(saved)
+        cursor.execute(
+            "UPDATE transactions_transaction AS row SET transaction_hash = data.hash, wait_reason = '' "
+            "FROM unnest(%s::bigint[], %s::text[]) AS data(id, hash) WHERE row.id = data.id",
+            [[attempt.transaction_id for attempt in saved], [attempt.hash for attempt in saved]],
+        )
+        fault_point("replace.before_commit")
+    fault_point("replace.saved")
+    logger.info("Replaced %s transactions at higher fees.", len(saved))
+    return sorted(saved, key=lambda attempt: (attempt.wallet_id, attempt.nonce))
