@@ -4,6 +4,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Protocol
 
+from eth_utils.address import to_checksum_address
+
 from accounts.keys import KeystoreSigner, SignedTransfer, UnsignedTransfer
 from tests.fakes.chain import FakeChain
 from transactions.chain import Chain
@@ -107,7 +109,7 @@ class AnvilHarness:
         receipt = self.anvil.receipt(transaction_hash)
         assert receipt is not None
         assert receipt["status"] == "0x1"
-        return str(receipt["contractAddress"])
+        return to_checksum_address(receipt["contractAddress"])
 
     def drop(self, transaction_hash: str) -> None:
         """Evict a transaction."""

@@ -17,9 +17,17 @@ from tests.chain.harness import (
     raw_and_hashes,
     transfer,
 )
-from transactions.chain import ChainUnavailableError, EstimateOutcome, SendOutcome, Transfer
+from transactions.chain import (
+    ChainUnavailableError,
+    EstimateOutcome,
+    MinedTransaction,
+    NonceCount,
+    SendOutcome,
+    Transfer,
+)
 
 UNKNOWN_HASH = "0x" + "ab" * 32
+UNKNOWN_ADDRESS = "0x" + "00" * 19 + "01"
 
 
 @pytest.fixture(params=["fake", "anvil"])
@@ -63,17 +71,17 @@ def test_chain_id(harness: ChainHarness) -> None:
     assert harness.chain.chain_id() == CHAIN_ID
 
 
-def test_view_follows_the_head_and_counts_mined_transactions(
-    harness: ChainHarness, payer: Payer, recipient: str
-) -> None:
+def test_view_follows_the_head_and_counts_transactions(harness: ChainHarness, payer: Payer, recipient: str) -> None:
     before = harness.chain.view([payer.address, recipient], with_finalized=True)
     payer.send(nonce=0, to_address=recipient)
     waiting = harness.chain.view([payer.address, recipient], with_finalized=False)
     harness.mine()
     after = harness.chain.view([payer.address, recipient], with_finalized=True)
 
-    assert before.nonces == waiting.nonces == {payer.address: 0, recipient: 0}
-    assert after.nonces == {payer.address: 1, recipient: 0}
+    unused = NonceCount(latest=0, pending=0)
+    assert before.nonces == {payer.address: unused, recipient: unused}
+    assert waiting.nonces == {payer.address: NonceCount(latest=0, pending=1), recipient: unused}
+    assert after.nonces == {payer.address: NonceCount(latest=1, pending=1), recipient: unused}
     assert after.head.number == before.head.number + 1
     assert after.head.parent_hash == before.head.hash
     assert after.head.timestamp >= before.head.timestamp
@@ -107,8 +115,19 @@ def test_terms_of_plain_transfers(harness: ChainHarness, payer: Payer) -> None:
     terms = harness.chain.terms(transfers, [other.address])
     assert [(estimate.gas, estimate.outcome) for estimate in terms.estimates] == [(21_000, EstimateOutcome.OK)] * 20
     assert terms.balances == {payer.address: 10 * ETHER, other.address: 5}
+    assert terms.nonces == {payer.address: NonceCount(0, 0), other.address: NonceCount(0, 0)}
     assert terms.quote.base_fee_per_gas_in_wei > 0
     assert terms.quote.max_priority_fee_per_gas_in_wei > 0
+
+
+def test_terms_count_what_is_mined_and_what_waits(harness: ChainHarness, payer: Payer, recipient: str) -> None:
+    payer.send(nonce=0, to_address=recipient)
+    harness.mine()
+    payer.send(nonce=1, to_address=recipient)
+    payer.send(nonce=2, to_address=recipient)
+    payer.send(nonce=4, to_address=recipient)
+    transfers = [Transfer(payer.address, recipient, 1)]
+    assert harness.chain.terms(transfers, []).nonces == {payer.address: NonceCount(latest=1, pending=3)}
 
 
 def test_quote_is_the_base_fee_of_the_next_block(harness: ChainHarness) -> None:
@@ -263,7 +282,8 @@ def test_a_revert_costs_the_fee_and_moves_nothing(harness: ChainHarness, payer: 
         payer.address: 10 * ETHER - receipt.network_fee_in_wei,
         reverting: 0,
     }
-    assert harness.chain.view([payer.address], with_finalized=False).nonces == {payer.address: 1}
+    counts = harness.chain.view([payer.address], with_finalized=False).nonces
+    assert counts == {payer.address: NonceCount(latest=1, pending=1)}
 
 
 def test_receipts_of_whole_blocks(harness: ChainHarness, payer: Payer, recipient: str) -> None:
@@ -275,6 +295,55 @@ def test_receipts_of_whole_blocks(harness: ChainHarness, payer: Payer, recipient
     assert found[empty] == []
     assert [receipt.transaction_hash for receipt in found[empty - 1]] == hashes
     assert {receipt.transaction_hash: receipt for receipt in found[empty - 1]} == harness.chain.receipts(hashes)
+
+
+def test_transactions_are_found_by_sender_and_nonce(harness: ChainHarness, payer: Payer, recipient: str) -> None:
+    other = Payer(harness)
+    reverting = harness.deploy(RUNTIME_REVERTING)
+    hashes, numbers = [], []
+    for nonce, (to, gas_limit, blocks) in enumerate(
+        [(recipient, 21_000, 3), (reverting, 50_000, 7), (recipient, 21_000, 1)]
+    ):
+        hashes.append(payer.send(nonce=nonce, to_address=to, value_in_wei=nonce + 5, gas_limit=gas_limit)[0])
+        other.send(nonce=nonce, to_address=recipient)
+        harness.mine()
+        numbers.append(head_number(harness))
+        harness.mine(blocks)
+    payer.send(nonce=3, to_address=recipient)
+
+    block_hashes = [harness.chain.headers([number])[number].hash for number in numbers]
+    found = harness.chain.transactions_of(payer.address, [2, 0, 1, 3, 4])
+    assert found == {
+        0: MinedTransaction(hashes[0], 0, recipient, 5, numbers[0], block_hashes[0], True),
+        1: MinedTransaction(hashes[1], 1, reverting, 6, numbers[1], block_hashes[1], False),
+        2: MinedTransaction(hashes[2], 2, recipient, 7, numbers[2], block_hashes[2], True),
+    }
+    assert harness.chain.transactions_of(recipient, [0]) == {}
+
+
+def test_many_nonces_of_one_block_are_found(harness: ChainHarness, payer: Payer, recipient: str) -> None:
+    hashes = [payer.send(nonce=nonce, to_address=recipient)[0] for nonce in range(20)]
+    harness.mine()
+    found = harness.chain.transactions_of(payer.address, range(25))
+    assert [found[nonce].hash for nonce in range(20)] == hashes
+    assert set(found) == set(range(20))
+
+
+def test_a_nonce_used_before_the_nodes_memory_is_absent(harness: ChainHarness, payer: Payer, recipient: str) -> None:
+    payer.send(nonce=0, to_address=recipient)
+    harness.mine()
+    old, _ = payer.send(nonce=1, to_address=recipient)
+    harness.mine()
+    new, _ = payer.send(nonce=2, to_address=recipient)
+    harness.mine()
+    # A full node answers for the newest block and the 128 before it.
+    harness.mine(127)
+    assert {nonce: tx.hash for nonce, tx in harness.chain.transactions_of(payer.address, [0, 1, 2]).items()} == {
+        1: old,
+        2: new,
+    }
+    harness.mine()
+    assert set(harness.chain.transactions_of(payer.address, [0, 1, 2])) == {2}
 
 
 def test_balances_at_a_block(harness: ChainHarness, payer: Payer, recipient: str) -> None:
@@ -307,7 +376,9 @@ def test_a_reorg_changes_hashes_and_takes_receipts_back(harness: ChainHarness, p
     assert after[head].hash != before[head].hash
     assert harness.chain.receipts([hash_]) == {}
     assert harness.chain.known([hash_]) == set()
-    assert harness.chain.view([payer.address], with_finalized=False).nonces == {payer.address: 0}
+    assert harness.chain.transactions_of(payer.address, [0]) == {}
+    counts = harness.chain.view([payer.address], with_finalized=False).nonces
+    assert counts == {payer.address: NonceCount(latest=0, pending=0)}
 
     assert payer.send(nonce=0, to_address=recipient, value_in_wei=9) == (hash_, outcome)
     harness.mine()
@@ -338,6 +409,7 @@ def test_a_node_that_is_down(harness: ChainHarness, recipient: str) -> None:
         lambda: chain.known([UNKNOWN_HASH]),
         lambda: chain.balances([recipient], block_number=None),
         lambda: chain.pending_nonces([recipient]),
+        lambda: chain.transactions_of(recipient, [0]),
     ]
     for question in questions:
         with pytest.raises(ChainUnavailableError):
@@ -354,6 +426,7 @@ def test_nothing_asked_is_nothing_answered(harness: ChainHarness) -> None:
     assert chain.known([]) == set()
     assert chain.balances([], block_number=None) == {}
     assert chain.pending_nonces([]) == {}
+    assert chain.transactions_of(UNKNOWN_ADDRESS, []) == {}
     assert chain.send_raw([], []) == []
     assert chain.terms([], []).estimates == []
     assert chain.view([], with_finalized=False).nonces == {}

@@ -11,6 +11,7 @@ from transactions.chain import (
     ChainReplyError,
     ChainUnavailableError,
     EstimateOutcome,
+    NonceCount,
     SendOutcome,
     Transfer,
 )
@@ -105,7 +106,7 @@ def test_a_node_without_the_finalized_tag_still_has_a_view(node: ScriptedNode) -
     node.answers["eth_getTransactionCount"] = lambda params: "0x3"
     view = chain_of(node.url()).view([ADDRESS], with_finalized=True)
     assert view.finalized_number is None
-    assert view.nonces == {ADDRESS: 3}
+    assert view.nonces == {ADDRESS: NonceCount(latest=3, pending=3)}
     assert (view.head.number, view.head.hash, view.head.base_fee_per_gas_in_wei) == (9, "0xaa", 0)
     assert len(node.trips) == 1
 
@@ -134,14 +135,16 @@ def transfers_to(*recipients: int) -> list[Transfer]:
     return [Transfer(ADDRESS, f"0x{recipient:040x}", 1) for recipient in recipients]
 
 
-def test_terms_of_plain_transfers_are_three_calls_in_one_trip(node: ScriptedNode) -> None:
+def test_terms_of_plain_transfers_are_five_calls_in_one_trip(node: ScriptedNode) -> None:
     node.answers["eth_simulateV1"] = lambda params: [{"calls": [PLAIN_CALL] * 400}]
     terms = chain_of(node.url()).terms(transfers_to(*range(400)), [ADDRESS])
-    assert node.trips == [["eth_feeHistory", "eth_getBalance", "eth_simulateV1"]]
+    counts = ["eth_getTransactionCount"] * 2
+    assert node.trips == [["eth_feeHistory", *counts, "eth_getBalance", "eth_simulateV1"]]
     assert {estimate.gas for estimate in terms.estimates} == {21_000}
     assert terms.quote.base_fee_per_gas_in_wei == 7
     assert terms.quote.max_priority_fee_per_gas_in_wei == 2
     assert terms.balances == {ADDRESS: 100}
+    assert terms.nonces == {ADDRESS: NonceCount(latest=1, pending=2)}
 
 
 def test_a_simulation_pretends_rich_senders_and_gives_no_gas_to_code(node: ScriptedNode) -> None:
@@ -181,7 +184,7 @@ def test_only_what_is_not_plain_is_asked_about_alone(node: ScriptedNode) -> None
     ]
     assert [estimate.gas for estimate in estimates] == [21_000, None, 0x9000, None]
     assert estimates[1].error == "execution reverted: no thanks"
-    assert [len(trip) for trip in node.trips] == [3, 3]
+    assert [len(trip) for trip in node.trips] == [5, 3]
 
 
 def test_a_node_without_simulations_is_asked_for_estimates_only(node: ScriptedNode) -> None:

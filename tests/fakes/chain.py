@@ -20,6 +20,8 @@ from transactions.chain import (
     EstimateOutcome,
     FeeQuote,
     GasEstimate,
+    MinedTransaction,
+    NonceCount,
     Receipt,
     SendOutcome,
     SendResult,
@@ -55,6 +57,8 @@ class FakeChain:
         """How many blocks after its own a receipt can first be read (a node whose index lags behind its head)."""
         self.has_block_receipts = True
         self.has_finalized = True
+        self.blocks_remembered = 128
+        """How many blocks back the counts of an address can be read, as on a full node (anvil is told so too)."""
         self.asked: Counter[str] = Counter()
         """How often each method was called."""
         self._lost_answers = 0
@@ -140,7 +144,7 @@ class FakeChain:
         self._enter("view")
         head = self._head.header
         finalized = max(0, head.number - self.finalized_depth) if with_finalized and self.has_finalized else None
-        return ChainView(head, finalized, {address: self._head.nonces.get(address, 0) for address in addresses})
+        return ChainView(head, finalized, self._counts(addresses))
 
     def headers(self, numbers: Sequence[int]) -> dict[int, BlockHeader]:
         """Return the blocks there are."""
@@ -148,12 +152,13 @@ class FakeChain:
         return {number: self.blocks[number].header for number in numbers if 0 <= number < len(self.blocks)}
 
     def terms(self, transfers: Sequence[Transfer], addresses: Sequence[str]) -> BroadcastTerms:
-        """Return fees, balances and estimates."""
+        """Return fees, balances, counts and estimates."""
         self._enter("terms")
-        wanted = dict.fromkeys([*addresses, *(transfer.from_address for transfer in transfers)])
+        wanted = list(dict.fromkeys([*addresses, *(transfer.from_address for transfer in transfers)]))
         return BroadcastTerms(
             FeeQuote(self.base_fee_per_gas_in_wei, self.max_priority_fee_per_gas_in_wei),
             {address: self._head.balances.get(address, 0) for address in wanted},
+            self._counts(wanted),
             [self._estimate(transfer) for transfer in transfers],
         )
 
@@ -197,13 +202,25 @@ class FakeChain:
     def pending_nonces(self, addresses: Sequence[str]) -> dict[str, int]:
         """Return the next nonces, the pool counted in."""
         self._enter("pending_nonces")
-        waiting = {(transaction.from_address, transaction.nonce) for transaction in self._pool.values()}
-        found: dict[str, int] = {}
-        for address in addresses:
-            found[address] = self._head.nonces.get(address, 0)
-            while (address, found[address]) in waiting:
-                found[address] += 1
-        return found
+        return {address: count.pending for address, count in self._counts(addresses).items()}
+
+    def transactions_of(self, address: str, nonces: Sequence[int]) -> dict[int, MinedTransaction]:
+        """Find mined transactions by sender and nonce."""
+        self._enter("transactions_of")
+        oldest = self._head.header.number - self.blocks_remembered
+        return {
+            tx.nonce: MinedTransaction(
+                tx.hash,
+                tx.nonce,
+                tx.to_address,
+                tx.value_in_wei,
+                receipt.block_number,
+                receipt.block_hash,
+                receipt.succeeded,
+            )
+            for tx, receipt in self.mined
+            if tx.from_address == address and tx.nonce in nonces and receipt.block_number >= oldest
+        }
 
     # How it works inside.
 
@@ -215,6 +232,16 @@ class FakeChain:
         self.asked[method] += 1
         if self.down:
             raise ChainUnavailableError("The fake node is down.")
+
+    def _counts(self, addresses: Iterable[str]) -> dict[str, NonceCount]:
+        slots = {transaction.slot for transaction in self._pool.values()}
+        found: dict[str, NonceCount] = {}
+        for address in addresses:
+            latest = pending = self._head.nonces.get(address, 0)
+            while (address, pending) in slots:
+                pending += 1
+            found[address] = NonceCount(latest, pending)
+        return found
 
     def _readable_blocks(self) -> list[FakeBlock]:
         return self.blocks[: max(0, len(self.blocks) - self.receipts_lag_blocks)]

@@ -4,7 +4,7 @@ import pytest
 
 from tests.chain.harness import ETHER, fresh_signer, raw_and_hashes, transfer
 from tests.fakes.chain import FakeChain
-from transactions.chain import Chain, ChainUnavailableError, EstimateOutcome, SendOutcome, Transfer
+from transactions.chain import Chain, ChainUnavailableError, EstimateOutcome, NonceCount, SendOutcome, Transfer
 
 SIGNER = fresh_signer()
 RECIPIENT = fresh_signer().address
@@ -68,7 +68,7 @@ def test_receipts_can_lag(fake: FakeChain) -> None:
     fake.receipts_lag_blocks = 2
     hashes, _ = send(fake, 0)
     mined = fake.mine()
-    assert fake.view([SIGNER.address], with_finalized=False).nonces == {SIGNER.address: 1}
+    assert fake.view([SIGNER.address], with_finalized=False).nonces == {SIGNER.address: NonceCount(1, 1)}
     fake.mine()
     assert fake.receipts(hashes) == {}
     assert fake.block_receipts([mined.number]) == {}

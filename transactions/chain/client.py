@@ -7,7 +7,15 @@ from typing import Protocol
 from django.conf import settings
 
 from transactions.chain.node import NodeChain
-from transactions.chain.types import BlockHeader, BroadcastTerms, ChainView, Receipt, SendResult, Transfer
+from transactions.chain.types import (
+    BlockHeader,
+    BroadcastTerms,
+    ChainView,
+    MinedTransaction,
+    Receipt,
+    SendResult,
+    Transfer,
+)
 
 
 class Chain(Protocol):
@@ -21,16 +29,16 @@ class Chain(Protocol):
         """Return the chain's id (EIP-155)."""
 
     def view(self, addresses: Sequence[str], *, with_finalized: bool) -> ChainView:
-        """Return the head, the finalized block and the count of mined transactions per address, in one round trip."""
+        """Return the head, the finalized block and the counts of transactions per address, in one round trip."""
 
     def headers(self, numbers: Sequence[int]) -> dict[int, BlockHeader]:
         """Return the canonical blocks of these numbers; those the node does not have are absent."""
 
     def terms(self, transfers: Sequence[Transfer], addresses: Sequence[str]) -> BroadcastTerms:
-        """Return fees, latest balances and one gas estimate per transfer, in one round trip for plain transfers.
+        """Return fees, balances, counts and one gas estimate per transfer, in one round trip for plain transfers.
 
         Each transfer is estimated as if its sender could afford all of them; one whose value alone exceeds its
-        sender's balance is UNKNOWN. `balances` holds `addresses` and all senders.
+        sender's balance is UNKNOWN. `balances` (latest) and `nonces` hold `addresses` and all senders.
         """
 
     def send_raw(self, raw: Sequence[bytes], hashes: Sequence[str]) -> list[SendResult]:
@@ -54,6 +62,12 @@ class Chain(Protocol):
 
     def pending_nonces(self, addresses: Sequence[str]) -> dict[str, int]:
         """Return the next nonce of each address with the node's own pool counted in."""
+
+    def transactions_of(self, address: str, nonces: Sequence[int]) -> dict[int, MinedTransaction]:
+        """Find the mined transactions of an address by their nonces, whoever made them.
+
+        A nonce is absent when none is mined, and when the node can't say: full nodes know the newest 128 blocks only.
+        """
 
 
 _in_use: Chain | None = None

@@ -11,6 +11,7 @@ from transactions.chain.types import (
     BlockHeader,
     BroadcastTerms,
     ChainView,
+    MinedTransaction,
     Receipt,
     SendOutcome,
     SendResult,
@@ -41,7 +42,7 @@ class NodeChain:
         return self._first_answer(lambda node: node.chain_id())
 
     def view(self, addresses: Sequence[str], *, with_finalized: bool) -> ChainView:
-        """Return head, finalized block and mined transactions per address, in one round trip."""
+        """Return head, finalized block and counts per address, in one round trip."""
         return self._first_answer(lambda node: node.view(addresses, with_finalized=with_finalized))
 
     def headers(self, numbers: Sequence[int]) -> dict[int, BlockHeader]:
@@ -49,7 +50,7 @@ class NodeChain:
         return self._first_answer(lambda node: node.headers(numbers))
 
     def terms(self, transfers: Sequence[Transfer], addresses: Sequence[str]) -> BroadcastTerms:
-        """Return fees, balances and estimates, in one round trip for plain transfers."""
+        """Return fees, balances, counts and estimates, in one round trip for plain transfers."""
         return self._first_answer(lambda node: node.terms(transfers, addresses))
 
     def send_raw(self, raw: Sequence[bytes], hashes: Sequence[str]) -> list[SendResult]:
@@ -83,6 +84,10 @@ class NodeChain:
     def pending_nonces(self, addresses: Sequence[str]) -> dict[str, int]:
         """Return the next nonces, the node's pool counted in."""
         return self._first_answer(lambda node: node.pending_nonces(addresses))
+
+    def transactions_of(self, address: str, nonces: Sequence[int]) -> dict[int, MinedTransaction]:
+        """Find the mined transactions of an address by their nonces."""
+        return self._first_answer(lambda node: node.transactions_of(address, nonces))
 
     def _first_answer(self, question: Callable[[SingleNode], T]) -> T:
         failure: ChainError = ChainUnavailableError("No Ethereum node is configured.")

@@ -1,12 +1,14 @@
 """Reading what nodes answer: hexadecimal quantities, blocks, receipts, fee history (execution-apis, JSON-RPC)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import median_low
 from typing import Any
 
+from eth_utils.address import to_checksum_address
+
 from transactions.chain.exceptions import ChainReplyError, ChainUnavailableError
 from transactions.chain.rpc import Reply
-from transactions.chain.types import BlockHeader, FeeQuote, Receipt
+from transactions.chain.types import BlockHeader, FeeQuote, MinedTransaction, NonceCount, Receipt
 
 QUIET_PRIORITY_FEE_PER_GAS_IN_WEI = 1_000_000_000
 """The tip to offer when recent blocks were empty or took none: 1 gwei, what nodes suggest on a quiet chain."""
@@ -42,6 +44,13 @@ def quantity(value: Any) -> int:
 def quantities(replies: Iterable[Reply], keys: Iterable[str]) -> dict[str, int]:
     """Read one quantity for each key; all of them, or none."""
     return {key: quantity(result_of(reply)) for key, reply in zip(keys, replies, strict=True)}
+
+
+def read_nonce_counts(replies: Sequence[Reply], addresses: Sequence[str]) -> dict[str, NonceCount]:
+    """Read the counts at "latest" of all addresses, and then those at "pending"."""
+    latest = quantities(replies[: len(addresses)], addresses)
+    pending = quantities(replies[len(addresses) :], addresses)
+    return {address: NonceCount(latest[address], pending[address]) for address in addresses}
 
 
 def read_header(block: Any) -> BlockHeader:
@@ -86,6 +95,39 @@ def read_receipt(receipt: Any) -> Receipt | None:
     except (KeyError, TypeError, AttributeError):
         pass
     raise ChainReplyError("The node gave a receipt that lacks fields.")
+
+
+def sent_by(address: str, block: Any) -> dict[int, dict[str, Any]]:
+    """Return an address's transactions by nonce out of a block with full transactions.
+
+    :raises ChainReplyError: when it is none.
+    """
+    try:
+        sent = [item for item in block["transactions"] if item["from"].lower() == address.lower()]
+        return {quantity(item["nonce"]): item for item in sent}
+    except (KeyError, TypeError, AttributeError):
+        pass
+    raise ChainReplyError("The node gave a block whose transactions lack fields.")
+
+
+def read_mined(transaction: Any, receipt: Receipt) -> MinedTransaction:
+    """Read a transaction of a block, given its receipt.
+
+    :raises ChainReplyError: when a field is missing.
+    """
+    try:
+        return MinedTransaction(
+            hash=receipt.transaction_hash,
+            nonce=quantity(transaction["nonce"]),
+            to_address=None if transaction["to"] is None else to_checksum_address(transaction["to"]),
+            value_in_wei=quantity(transaction["value"]),
+            block_number=receipt.block_number,
+            block_hash=receipt.block_hash,
+            succeeded=receipt.succeeded,
+        )
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise ChainReplyError("The node gave a transaction that lacks fields.")
 
 
 def read_fee_quote(history: Any) -> FeeQuote:

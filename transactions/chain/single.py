@@ -3,7 +3,8 @@
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from transactions.chain.estimates import (
     SIMULATED_TRANSFERS_MAX,
@@ -14,14 +15,18 @@ from transactions.chain.estimates import (
     simulation_call,
 )
 from transactions.chain.exceptions import ChainError, ChainReplyError, ChainUnavailableError
+from transactions.chain.history import blocks_of_nonces
 from transactions.chain.refusals import judge_refusal
 from transactions.chain.replies import (
     quantities,
     quantity,
     read_fee_quote,
     read_header,
+    read_mined,
+    read_nonce_counts,
     read_receipt,
     result_of,
+    sent_by,
 )
 from transactions.chain.rpc import Call, Reply, RpcError, RpcNode
 from transactions.chain.types import (
@@ -29,6 +34,7 @@ from transactions.chain.types import (
     BroadcastTerms,
     ChainView,
     GasEstimate,
+    MinedTransaction,
     Receipt,
     SendOutcome,
     SendResult,
@@ -41,8 +47,8 @@ T = TypeVar("T")
 FEE_HISTORY_BLOCKS = 10
 FEE_HISTORY_PERCENTILE = 50
 HEADERS_PER_TRIP = 100
-BLOCKS_OF_RECEIPTS_PER_TRIP = 10
-"""A full block's receipts are about a megabyte, and geth stops a batch at 25 (--rpc.batch-response-max-size)."""
+WHOLE_BLOCKS_PER_TRIP = 10
+"""A full block or its receipts are about a megabyte, and geth stops a batch at 25 (--rpc.batch-response-max-size)."""
 
 METHOD_MISSING_SECONDS = 600.0
 """How long a node is not asked again for a method that it does not offer."""
@@ -64,19 +70,18 @@ class SingleNode:
         return quantity(result_of(self._ask([("eth_chainId", [])])[0]))
 
     def view(self, addresses: Sequence[str], *, with_finalized: bool) -> ChainView:
-        """Return head, finalized block and mined transactions per address."""
+        """Return head, finalized block and counts per address."""
         # The counts come first: a node answers in order, so they are no newer than the head that follows.
-        calls: list[Call] = [("eth_getTransactionCount", [address, "latest"]) for address in addresses]
-        calls.append(("eth_getBlockByNumber", ["latest", False]))
+        calls = [*_count_calls(addresses), ("eth_getBlockByNumber", ["latest", False])]
         if with_finalized:
             calls.append(("eth_getBlockByNumber", ["finalized", False]))
         replies = self._ask(calls)
-        count = len(addresses)
+        count = 2 * len(addresses)
         finalized = replies[count + 1].result if with_finalized else None
         return ChainView(
             head=read_header(result_of(replies[count])),
             finalized_number=None if finalized is None else read_header(finalized).number,
-            nonces=quantities(replies[:count], addresses),
+            nonces=read_nonce_counts(replies[:count], addresses),
         )
 
     def headers(self, numbers: Sequence[int]) -> dict[int, BlockHeader]:
@@ -90,19 +95,21 @@ class SingleNode:
         return found
 
     def terms(self, transfers: Sequence[Transfer], addresses: Sequence[str]) -> BroadcastTerms:
-        """Return fees, balances and estimates."""
+        """Return fees, balances, counts and estimates."""
         wanted = list(dict.fromkeys([*addresses, *(transfer.from_address for transfer in transfers)]))
         chunks = list(_chunks(transfers, min(self._batch_size, SIMULATED_TRANSFERS_MAX)))
         simulated = chunks if self._offers("eth_simulateV1") else []
         history: Call = ("eth_feeHistory", [hex(FEE_HISTORY_BLOCKS), "latest", [FEE_HISTORY_PERCENTILE]])
         balance_calls: list[Call] = [("eth_getBalance", [address, "latest"]) for address in wanted]
-        replies = self._ask([history, *balance_calls, *(simulation_call(chunk) for chunk in simulated)])
-        balances = quantities(replies[1 : len(wanted) + 1], wanted)
+        simulations = [simulation_call(chunk) for chunk in simulated]
+        replies = self._ask([history, *_count_calls(wanted), *balance_calls, *simulations])
+        nonces_end, balances_end = 1 + 2 * len(wanted), 1 + 3 * len(wanted)
+        balances = quantities(replies[nonces_end:balances_end], wanted)
 
         first_guess: list[GasEstimate | None] = [None] * len(transfers)
         if simulated:
             first_guess = []
-            for chunk, reply in zip(simulated, replies[len(wanted) + 1 :], strict=True):
+            for chunk, reply in zip(simulated, replies[balances_end:], strict=True):
                 self._note_refused_method("eth_simulateV1", reply)
                 if reply.error is not None and reply.error.is_limit:
                     # Hundreds of single estimates would only add to it.
@@ -112,7 +119,8 @@ class SingleNode:
             affordable(estimate, transfer, balances[transfer.from_address])
             for estimate, transfer in zip(self._complete(first_guess, transfers), transfers, strict=True)
         ]
-        return BroadcastTerms(read_fee_quote(result_of(replies[0])), balances, estimates)
+        nonces = read_nonce_counts(replies[1:nonces_end], wanted)
+        return BroadcastTerms(read_fee_quote(result_of(replies[0])), balances, nonces, estimates)
 
     def send_raw(self, raw: Sequence[bytes], hashes: Sequence[str]) -> list[SendResult]:
         """Send in order; from the first batch that got no answer on, the rest is left unsent and UNKNOWN."""
@@ -150,7 +158,7 @@ class SingleNode:
         if not self._offers("eth_getBlockReceipts"):
             return found
         calls: list[Call] = [("eth_getBlockReceipts", [hex(number)]) for number in numbers]
-        for number, reply in zip(numbers, self._ask_loosely(calls, per_trip=BLOCKS_OF_RECEIPTS_PER_TRIP), strict=True):
+        for number, reply in zip(numbers, self._ask_loosely(calls, per_trip=WHOLE_BLOCKS_PER_TRIP), strict=True):
             self._note_refused_method("eth_getBlockReceipts", reply)
             if reply.result is None:
                 continue
@@ -174,6 +182,25 @@ class SingleNode:
         """Return the next nonces, the node's pool counted in."""
         calls: list[Call] = [("eth_getTransactionCount", [address, "pending"]) for address in addresses]
         return quantities(self._ask(calls), addresses)
+
+    def transactions_of(self, address: str, nonces: Sequence[int]) -> dict[int, MinedTransaction]:
+        """Find the mined transactions of an address by their nonces, as far back as the node knows counts."""
+        if not nonces:
+            return {}
+        head_number = quantity(result_of(self._ask([("eth_blockNumber", [])])[0]))
+        numbers = sorted(set(blocks_of_nonces(partial(self._counts_at, address), nonces, head_number).values()))
+        sent: dict[int, dict[str, Any]] = {}
+        calls: list[Call] = [("eth_getBlockByNumber", [hex(number), True]) for number in numbers]
+        for reply in self._ask_loosely(calls, per_trip=WHOLE_BLOCKS_PER_TRIP):
+            sent |= {} if reply.result is None else sent_by(address, reply.result)
+        hashes = {nonce: str(sent[nonce]["hash"]).lower() for nonce in nonces if nonce in sent}
+        receipts = self.receipts(list(hashes.values()))
+        return {nonce: read_mined(sent[nonce], receipts[hash_]) for nonce, hash_ in hashes.items() if hash_ in receipts}
+
+    def _counts_at(self, address: str, numbers: Sequence[int]) -> dict[int, int]:
+        replies = self._ask_loosely([("eth_getTransactionCount", [address, hex(number)]) for number in numbers])
+        pairs = zip(numbers, replies, strict=True)
+        return {number: quantity(reply.result) for number, reply in pairs if reply.result is not None}
 
     def _ask(self, calls: Sequence[Call], *, per_trip: int | None = None) -> list[Reply]:
         size = min(per_trip or self._batch_size, self._batch_size)
@@ -215,6 +242,11 @@ class SingleNode:
         if reply.error is not None and reply.error.is_method_missing and self._offers(method):
             self._missing_until[method] = time.monotonic() + METHOD_MISSING_SECONDS
             logger.info("%s has no %s: asking it another way", self.rpc.label, method)
+
+
+def _count_calls(addresses: Sequence[str]) -> list[Call]:
+    tags = ("latest", "pending")
+    return [("eth_getTransactionCount", [address, tag]) for tag in tags for address in addresses]
 
 
 def _sent(reply: Reply, hash_: str) -> SendResult | RpcError:

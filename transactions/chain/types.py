@@ -20,16 +20,28 @@ class BlockHeader:
 
 
 @dataclass(frozen=True, slots=True)
-class ChainView:
-    """Where the chain stands: its head, its finalized block, and how many transactions of each address are mined.
+class NonceCount:
+    """How many transactions of an address there are (eth_getTransactionCount).
 
-    `finalized_number` is None when it was not asked for or when the node can't say. `nonces` holds
-    eth_getTransactionCount at "latest": every nonce below it is mined in the head's chain.
+    Every nonce below `latest` is mined in the head's chain; those from there to below `pending` wait in the node's own
+    pool. A node that has lost its pool, or is not told of others', counts fewer as pending than have been sent.
+    """
+
+    latest: int
+    pending: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChainView:
+    """Where the chain stands: its head, its finalized block, and how many transactions each address has.
+
+    `finalized_number` is None when it was not asked for or when the node can't say. The counts are no newer than the
+    head.
     """
 
     head: BlockHeader
     finalized_number: int | None
-    nonces: dict[str, int]
+    nonces: dict[str, NonceCount]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +80,11 @@ class GasEstimate:
 
 @dataclass(frozen=True, slots=True)
 class BroadcastTerms:
-    """All that pricing a batch of transfers needs; `estimates` stand in the order of the transfers."""
+    """All that a batch of transfers needs before it is signed; `estimates` stand in the order of the transfers."""
 
     quote: FeeQuote
     balances: dict[str, int]
+    nonces: dict[str, NonceCount]
     estimates: list[GasEstimate]
 
 
@@ -110,3 +123,16 @@ class Receipt:
     gas_used: int
     effective_gas_price_in_wei: int
     network_fee_in_wei: int
+
+
+@dataclass(frozen=True, slots=True)
+class MinedTransaction:
+    """A transaction in a block, whoever made it; `to_address` is None where it created a contract."""
+
+    hash: str
+    nonce: int
+    to_address: str | None
+    value_in_wei: int
+    block_number: int
+    block_hash: str
+    succeeded: bool

@@ -48,7 +48,7 @@ def follow_chain(chain: Chain | None = None) -> int:
             resend(taken_back, chain)
         new_blocks = range(0) if last_number is None else range(last_number + 1, view.head.number + 1)
         for address, wallet in wallets.items():
-            find_mined(wallet, view.nonces[address], chain, new_blocks)
+            find_mined(wallet, view.nonces[address].latest, chain, new_blocks)
         fault_point("follow.before_settle")
         settled = settle_final(final_block_number(view), timezone.now())
         if view.head.number % 100 == 0:

@@ -51,7 +51,7 @@ def _look_for(row: Transaction, chain: Chain, now: dt.datetime) -> None:
     assert row.nonce is not None, "a CHECK guarantees it from SIGNED on"
     address = row.wallet.address
     # The count is read before the receipts: if it leaves the nonce free and a receipt turns up after all, good.
-    count = chain.view([address], with_finalized=False).nonces[address]
+    count = chain.view([address], with_finalized=False).nonces[address].latest
     hashes = list(Attempt.objects.filter(transaction=row).order_by("id").values_list("hash", flat=True))
     receipts = chain.receipts(hashes)
     if receipts:
