@@ -23,12 +23,13 @@ from accounts.exceptions import (
     InsufficientFundsError,
     UnbalancedJournalError,
 )
-from accounts.models import Account, AccountKind, HoldStatus, JournalKind
+from accounts.models import Account, AccountKind, Hold, HoldStatus, JournalKind
 
 SYSTEM_ACCOUNT_NAMES = {
     AccountKind.FEE_INCOME: "Fee income",
     AccountKind.NETWORK_FEES: "Network fees",
     AccountKind.EXTERNAL_FUNDING: "External funding",
+    AccountKind.LOSSES: "Losses",
 }
 
 
@@ -76,6 +77,66 @@ def place_hold(*, account_id: int, amount_in_wei: int, kind: str, source: str, n
         if cursor.rowcount == 1:
             return
     raise _why_not_held(account_id)
+
+
+@dataclass(frozen=True, slots=True)
+class HoldDraft:
+    """Funds to reserve on a user's account."""
+
+    account_id: int
+    source: str
+    amount_in_wei: int
+
+
+def hold_again(
+    *, now: dt.datetime, holds: Sequence[HoldDraft], losses_id: int, kind: str = "payment"
+) -> dict[str, int]:
+    """Reserve funds once more for what was settled and has come undone, whatever the account has by now.
+
+    What the owner has spent meanwhile the desk makes up for, from its losses: money that is under way on the chain must
+    be covered. Run it in the database transaction that undoes the settlement.
+
+    :param losses_id: the desk's account of losses.
+    :return: what had to be made up for, in wei by source, where there was something.
+    """
+    with _constraints_in_words(), db_transaction.atomic():
+        account_ids = sorted({hold.account_id for hold in holds} | {losses_id})
+        balances = _lock_balances(account_ids)
+        available = dict(
+            Account.objects.filter(pk__in=account_ids).values_list("pk", "available_balance_in_wei")
+        )
+        made_up: dict[str, int] = {}
+        for hold in holds:
+            available[hold.account_id] -= hold.amount_in_wei
+            if available[hold.account_id] < 0:
+                made_up[hold.source] = -available[hold.account_id]
+                available[hold.account_id] = 0
+        journals = [
+            JournalDraft(
+                JournalKind.LOSS,
+                hold.source,
+                [(hold.account_id, made_up[hold.source]), (losses_id, -made_up[hold.source])],
+                "Spent before the network took a payment back",
+            )
+            for hold in holds
+            if hold.source in made_up
+        ]
+        changes = _insert_journals(journals, balances, now)
+        taken: defaultdict[int, int] = defaultdict(int)
+        for hold in holds:
+            taken[hold.account_id] -= hold.amount_in_wei
+        _update_balances({account_id: (changes[account_id], taken[account_id]) for account_id in account_ids})
+        Hold.objects.bulk_create(
+            Hold(
+                account_id=hold.account_id,
+                kind=kind,
+                source=hold.source,
+                amount_in_wei=hold.amount_in_wei,
+                created_at=now,
+            )
+            for hold in holds
+        )
+    return made_up
 
 
 def _why_not_held(account_id: int) -> AccountsError:

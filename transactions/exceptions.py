@@ -48,6 +48,12 @@ class AccountLockedError(TransactionsError):
     retry_after_seconds = 1
 
 
+class NotCancellableError(TransactionsError):
+    """This payment can't be cancelled any more: the network has taken it, or it is over."""
+
+    code = "not_cancellable"
+
+
 class WalletNotReadyError(TransactionsError):
     """No hot wallet can send now."""
 

@@ -64,6 +64,7 @@ class WaitReason(models.TextChoices):
     KEY = "key", "the hot wallet's key can't be read"
     RECIPIENT = "recipient", "the node can't say what gas this recipient needs"
     NONCE = "nonce", "another transaction used its nonce: staff have to look"
+    UNCLEAR = "unclear", "a transaction that nobody knows may have paid it"
     IN_FLIGHT = "in_flight", "as many are under way as may be"
 
 

@@ -80,10 +80,12 @@ KINDS: dict[type[Exception], Kind] = {
     transactions.IdempotencyKeyReusedError: Kind(422, "Idempotency key reused", "Idempotency-Key"),
     transactions.AccountLockedError: Kind(409, "Account locked"),
     transactions.ForbiddenMoveError: Kind(409, "Transaction can't move that way"),
+    transactions.NotCancellableError: Kind(409, "Too late to cancel"),
     transactions.WalletNotReadyError: Kind(503, "No wallet ready"),
     transactions.ChainMismatchError: Kind(503, "Node on another chain"),
     chain.ChainUnavailableError: Kind(503, "Node not available"),
     chain.ChainReplyError: Kind(503, "Node not understood"),
+    chain.ChainForkError: Kind(503, "Node on another chain"),
     # Background work
     tasks.TaskRunNotFoundError: Kind(404, "No such task run"),
     tasks.NothingChosenError: Kind(422, "Nothing chosen"),

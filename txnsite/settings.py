@@ -177,6 +177,11 @@ CHAIN_RPC_BATCH_SIZE = env.integer("CHAIN_RPC_BATCH_SIZE", 500, minimum=1)
 CHAIN_RPC_TIMEOUT_SECONDS = env.integer("CHAIN_RPC_TIMEOUT_SECONDS", 10, minimum=1)
 # Under load, payments are gathered for up to this long; a single one is sent at once.
 BROADCAST_GATHER_SECONDS = env.integer("BROADCAST_GATHER_MILLISECONDS", 600) / 1000
+# What isn't mined after so many blocks is replaced at a higher fee.
+REPLACE_AFTER_BLOCKS = env.integer("REPLACE_AFTER_BLOCKS", 5, minimum=1)
+# The most the desk pays, of its own, to use up a nonce with a transaction that pays nobody.
+CANCEL_FEE_MAX_IN_WEI = env.integer("CANCEL_FEE_MAX_IN_WEI", 2 * PAYMENT_FEE_IN_WEI)
+WALLET_IN_FLIGHT_MAX = env.integer("WALLET_IN_FLIGHT_MAX", 5_000, minimum=1)
 KEYSTORE_DIR = Path(env.text("KEYSTORE_DIR", str(VAR_DIR / "keystore")))
 # Read when a key is first used, so that a web process, which never signs, needs no passphrase.
 KEYSTORE_PASSPHRASE = env.secret("KEYSTORE_PASSPHRASE", "")

@@ -20,3 +20,9 @@ class ChainReplyError(ChainError):
     """The Ethereum node gave an answer that can't be understood; what it did is unknown."""
 
     code = "chain_reply"
+
+
+class ChainForkError(ChainError):
+    """The node's chain holds none of the blocks that this desk has recorded: a deeper reorg than it can follow."""
+
+    code = "chain_fork"

@@ -15,6 +15,9 @@ class Wallet(models.Model):
     next_nonce = models.BigIntegerField(default=0, editable=False)
     paused_at = models.DateTimeField(null=True, blank=True, editable=False)
     paused_reason = models.CharField(max_length=500, blank=True, editable=False)
+    draining_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="Since when it is given no new payments."
+    )
     unknown_since = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="Since when the chain holds transactions that nobody knows."
     )

@@ -5,46 +5,54 @@ from collections.abc import Collection, Iterable
 
 from django.db import connection
 from django.db import transaction as db_transaction
+from django.utils import timezone
 
 from transactions.chain.client import Chain
+from transactions.chain.exceptions import ChainForkError
 from transactions.chain.types import BlockHeader
 from transactions.models import Block, Transaction
 from transactions.services.moves import move_transactions
+from transactions.services.reverse import reverse_settlements
 from transactions.states import Stage
 
 logger = logging.getLogger(__name__)
 
-WINDOW = 128
-"""How many blocks back from the head are compared when the chain doesn't connect to what was recorded."""
+WALK_MAX = 1_000
+"""How many blocks are walked at most at a time; the next tick goes on."""
+
+STEP = 100
+"""How many recorded blocks at a time are compared on the way down to where two chains part."""
 
 KEPT = 1_000
+"""How many blocks below the head stay recorded: so deep a reorg is found and followed."""
 
 
 def record_head(chain: Chain, head: BlockHeader) -> list[int]:
-    """Record the blocks up to the head, and return the ids of transactions whose block has left the chain.
+    """Walk the chain up to the head block by block, and return the ids of transactions whose block has left it.
 
-    Those are BROADCAST again: their bytes have to be sent once more, and may be mined in another block. The newest
-    recorded block is how far the chain was walked, each block connected to the one before it; only this function,
-    under the follower's lock, goes further.
+    Those are BROADCAST again, their settlement reversed where there was one: their bytes have to be sent once more,
+    and may be mined in another block. The newest recorded block is how far the chain was walked, each block connected
+    to the one before it; only this function, under the follower's lock, goes further.
 
-    :raises ChainError: when the node can't give the blocks between.
+    :raises ChainError: when the node can't give the blocks between, or holds none of those recorded here.
     """
     last = Block.objects.order_by("-number").first()
     if last is None:
         _save([head])
         return []
-    if head.number == last.number and head.hash == last.hash:
+    path = _walk(chain, last.number + 1, head)
+    if path and path[0].parent_hash == last.hash:
+        with db_transaction.atomic():
+            _save(path)
+            # A receipt may have told of one of these blocks before it was walked to, and of another hash.
+            return _take_back(None)
+    recorded_hash = Block.objects.filter(number=head.number).values_list("hash", flat=True).first()
+    if head.number <= last.number and recorded_hash in (None, head.hash):
+        # The node lags behind what it, or another one, told before, maybe by more than is recorded. That is no news.
         return []
-    if last.number < head.number <= last.number + WINDOW:
-        between = chain.headers(range(last.number + 1, head.number)) if head.number > last.number + 1 else {}
-        path = [*(between[number] for number in sorted(between)), head]
-        parents = [last.hash, *(block.hash for block in path[:-1])]
-        if len(path) == head.number - last.number and [block.parent_hash for block in path] == parents:
-            with db_transaction.atomic():
-                _save(path)
-                # A receipt may have told of one of these blocks before it was walked to, and of another hash.
-                return _take_back()
-    return _compare(chain, head, last.number)
+    if head.number > last.number and not path:
+        return []
+    return _change_branch(chain, head, min(head.number - 1, last.number))
 
 
 def is_recorded(head: BlockHeader) -> bool:
@@ -71,42 +79,74 @@ def forget_old(head_number: int) -> None:
     Block.objects.filter(number__lt=head_number - KEPT).exclude(number__in=waiting).delete()
 
 
-def _compare(chain: Chain, head: BlockHeader, last_number: int) -> list[int]:
-    """Ask for every block that matters again, and take back what the chain no longer holds."""
-    recorded_hash = Block.objects.filter(number=head.number).values_list("hash", flat=True).first()
-    if head.number < last_number and recorded_hash in (None, head.hash):
-        # The node lags behind what it, or another one, told before, maybe by more than is recorded. That is no news.
+def _walk(chain: Chain, first_number: int, head: BlockHeader) -> list[BlockHeader]:
+    """Return the blocks from this number towards the head, each connected to the one before, or none of them."""
+    numbers = range(first_number, min(head.number, first_number + WALK_MAX - 1) + 1)
+    if not numbers:
         return []
-    mined = set(Transaction.objects.filter(stage=Stage.MINED).values_list("block_number", flat=True).distinct())
-    recorded = set(Block.objects.order_by("-number").values_list("number", flat=True)[:WINDOW])
-    window = set(range(max(0, head.number - WINDOW + 1), head.number + 1))
-    wanted = {number for number in mined | recorded | window if number is not None}
-    headers = chain.headers(sorted(number for number in wanted if number <= head.number))
+    headers = chain.headers([number for number in numbers if number != head.number])
     headers[head.number] = head
+    path = [headers[number] for number in numbers if number in headers]
+    parents = [None, *(block.hash for block in path)]
+    connected = all(block.parent_hash == parent for block, parent in zip(path[1:], parents[1:], strict=False))
+    # Blocks that change while they are read are read again with the next tick.
+    return path if connected and len(path) == len(numbers) else []
+
+
+def _change_branch(chain: Chain, head: BlockHeader, from_number: int) -> list[int]:
+    """Forget the blocks that have left the chain, record those in their place, and take back what was in them."""
+    fork_number = _find_fork(chain, from_number)
+    path = [] if fork_number is None else _walk(chain, fork_number + 1, head)
+    if fork_number is None or not path:
+        return []
+    logger.warning("The chain has changed above block %s: %s blocks recorded anew.", fork_number, len(path))
     with db_transaction.atomic():
-        logger.warning("Block %s does not connect to block %s; blocks compared again.", head.number, last_number)
-        Block.objects.filter(number__gt=head.number).delete()
-        _save(headers.values())
-        return _take_back(also_unrecorded=True)
+        Block.objects.filter(number__gt=fork_number).delete()
+        _save(path)
+        return _take_back(fork_number)
 
 
-def _take_back(*, also_unrecorded: bool = False) -> list[int]:
-    """Move transactions back whose block is not the recorded one of that number.
+def _find_fork(chain: Chain, from_number: int) -> int | None:
+    """Return the newest recorded block, from this number down, that the node has too; None when it can't say.
 
-    :param also_unrecorded: and those of whose number no block is recorded, after all numbers were asked for.
+    :raises ChainForkError: when it has none of them.
+    """
+    while True:
+        recorded = dict(
+            Block.objects.filter(number__lte=from_number).order_by("-number").values_list("number", "hash")[:STEP]
+        )
+        if not recorded:
+            raise ChainForkError
+        headers = chain.headers(sorted(recorded))
+        if len(headers) < len(recorded):
+            return None
+        same = [number for number, hash_ in recorded.items() if headers[number].hash == hash_]
+        if same:
+            return max(same)
+        from_number = min(recorded) - 1
+
+
+def _take_back(fork_number: int | None) -> list[int]:
+    """Take transactions back whose block is not the recorded one of that number; return their ids.
+
+    :param fork_number: above it all blocks are others now; what was settled in one of them is reversed.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT row.id FROM transactions_transaction AS row
+            SELECT row.id, row.stage FROM transactions_transaction AS row
             LEFT JOIN transactions_block AS block ON block.number = row.block_number
-            WHERE row.stage = 'MINED' AND (block.hash <> row.block_hash OR %s AND block.number IS NULL)
+            WHERE row.stage = 'MINED' AND (block.hash <> row.block_hash
+                                           OR row.block_number > %(fork)s AND block.number IS NULL)
+               OR row.stage = 'SETTLED' AND row.block_number > %(fork)s AND block.hash IS DISTINCT FROM row.block_hash
             ORDER BY row.id
             """,
-            [also_unrecorded],
+            {"fork": fork_number},
         )
-        ids = [row[0] for row in cursor.fetchall()]
-    return return_to_broadcast(ids)
+        rows = cursor.fetchall()
+    settled = [row_id for row_id, stage in rows if stage == Stage.SETTLED]
+    mined = [row_id for row_id, stage in rows if stage == Stage.MINED]
+    return sorted(return_to_broadcast(mined) + reverse_settlements(settled, timezone.now()))
 
 
 def return_to_broadcast(ids: Collection[int]) -> list[int]:

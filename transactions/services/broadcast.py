@@ -12,12 +12,10 @@ from collections.abc import Iterable
 
 from django.conf import settings
 from django.db import transaction as db_transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.exceptions import AccountsError
 from accounts.keys import Signer, load_signer
-from accounts.ledger import post
 from accounts.locks import advisory_lock
 from transactions.chain.client import Chain, get_chain
 from transactions.chain.exceptions import ChainError
@@ -25,13 +23,14 @@ from transactions.chain.types import BroadcastTerms, FeeQuote, Transfer
 from transactions.models import Attempt, Transaction, Wallet
 from transactions.services.attempts import insert_attempts, signed_attempt
 from transactions.services.moves import move_transactions
-from transactions.services.nonces import may_send, waits_for_strangers
+from transactions.services.nonces import may_send, unclear_until
 from transactions.services.plan import Plan, open_purses, plan_batch, share_out
 from transactions.services.pricing import PLAIN_GAS, price_transfer
+from transactions.services.refuse import refuse_unsigned
 from transactions.services.replace import has_stuck, replace_stuck
 from transactions.services.send import resend_signed, send_attempts, set_wait_reason
-from transactions.services.wallets import sending_wallets, signing_wallets
-from transactions.states import FailureReason, Purpose, Stage, Status, WaitReason
+from transactions.services.wallets import signing_wallets
+from transactions.states import FailureReason, Purpose, Stage, WaitReason
 from txnsite.faults import fault_point
 
 logger = logging.getLogger(__name__)
@@ -51,6 +50,10 @@ class _RacedError(Exception):
     """Another process took one of the payments or a nonce: nothing was saved, plan again."""
 
 
+class _UnfitWalletError(Exception):
+    """A wallet's nonces don't agree with the chain: share the payments out anew, without it."""
+
+
 def broadcast_payments(chain: Chain | None = None) -> int:
     """Send all that waits to be sent, and return how many transactions a node has taken.
 
@@ -60,27 +63,24 @@ def broadcast_payments(chain: Chain | None = None) -> int:
         if not held:
             return 0
         chain = chain or get_chain()
-        signers = _load_signers(signing_wallets())
-        ready: Signers = {}
-        taken = 0
-        for wallet in signers:
-            sent, unsent = resend_signed(wallet, chain)
-            taken += sent
-            if not unsent:
-                # While a node refuses what is signed, more of it would only make the queue behind it longer.
-                ready[wallet] = signers[wallet]
-        taken += replace_stuck(ready, chain)
-        sending = {wallet: ready[wallet] for wallet in sending_wallets() if wallet in ready}
+        wallets = signing_wallets()
+        signers = _load_signers(wallets)
+        taken = _resend(signers, chain) + _mend(signers, chain)
+        sending = {wallet: signer for wallet, signer in signers.items() if wallet.draining_at is None}
         if not sending:
-            _wait_for_wallets(signers)
+            _wait_for_wallets(wallets)
             return taken
         return taken + _broadcast_batches(sending, chain)
 
 
 def has_work() -> bool:
-    """Say whether something waits to be signed or sent."""
+    """Say whether something waits to be signed, sent or mended."""
     waiting = Transaction.objects.filter(stage__in=[Stage.ACCEPTED, Stage.SIGNED])
-    return waiting.exists() or has_stuck(signing_wallets())
+    return waiting.exists() or _has_to_mend(signing_wallets())
+
+
+def _has_to_mend(wallets: Iterable[Wallet]) -> bool:
+    return any(wallet.unknown_since is not None for wallet in wallets) or has_stuck(wallets)
 
 
 def _load_signers(wallets: Iterable[Wallet]) -> Signers:
@@ -93,30 +93,70 @@ def _load_signers(wallets: Iterable[Wallet]) -> Signers:
     return signers
 
 
-def _wait_for_wallets(signers: Signers) -> None:
-    """Say what payments wait for while no wallet sends: for one that is there and can sign, or for its turn."""
-    wallets = sending_wallets()
-    if not wallets:
+def _resend(signers: Signers, chain: Chain) -> int:
+    """Send what was signed and no node is known to have; return how many one has taken.
+
+    While a node refuses what a wallet has signed, more of it would only make the queue behind it longer: such wallets
+    are taken out.
+    """
+    taken = 0
+    for wallet in list(signers):
+        sent, unsent = resend_signed(wallet, chain)
+        taken += sent
+        if unsent:
+            del signers[wallet]
+    return taken
+
+
+def _mend(signers: Signers, chain: Chain) -> int:
+    """Mend nonces and replace what is stuck, where there is such a thing; return how many replacements were taken."""
+    if not _has_to_mend(signers):
+        return 0
+    try:
+        terms = chain.terms([], [wallet.address for wallet in signers])
+    except ChainError as error:
+        logger.warning("No terms from the node: %s", error)
+        return 0
+    _take_out_unfit(signers, terms, chain)
+    return replace_stuck(signers, terms, chain)
+
+
+def _wait_for_wallets(wallets: list[Wallet]) -> None:
+    """Say what payments wait for while no wallet can be given any."""
+    if not any(wallet.draining_at is None for wallet in wallets):
         reason = WaitReason.WALLET
-    elif any(wallet in signers for wallet in wallets):
+    elif _load_signers(wallets):
+        # It is that wallet's turn to get rid of what it has signed.
         return
     else:
         reason = WaitReason.KEY
-    ids = _accepted().values_list("pk", flat=True)[: settings.CHAIN_RPC_BATCH_SIZE]
-    set_wait_reason(dict.fromkeys(ids, reason))
+    set_wait_reason({row.pk: reason for row in _accepted()})
 
 
-def _accepted() -> QuerySet[Transaction]:
-    return Transaction.objects.filter(stage=Stage.ACCEPTED).order_by("pk")
+def _accepted(after_id: int = 0) -> list[Transaction]:
+    """Return the next payments to send, but none that a transaction which nobody can tell may have paid already."""
+    waiting = Transaction.objects.filter(stage=Stage.ACCEPTED, pk__gt=after_id).order_by("pk")
+    until = unclear_until()
+    if until is not None:
+        unclear = waiting.filter(accepted_at__lte=until).values_list("pk", flat=True)
+        set_wait_reason(dict.fromkeys(unclear[: settings.CHAIN_RPC_BATCH_SIZE], WaitReason.UNCLEAR))
+        waiting = waiting.filter(accepted_at__gt=until)
+    return list(waiting[: settings.CHAIN_RPC_BATCH_SIZE])
 
 
 def _broadcast_batches(signers: Signers, chain: Chain) -> int:
-    """Send batch after batch until nothing more can go; return how many payments a node has taken."""
+    """Send batch after batch until nothing more can go; return how many payments a node has taken.
+
+    :param signers: of the wallets to pay from; those that turn out not to be fit for it are taken out.
+    """
     taken = after_id = 0
     deadline = time.monotonic() + RUN_SECONDS
-    while time.monotonic() < deadline:
-        batch = list(_accepted().filter(pk__gt=after_id)[: settings.CHAIN_RPC_BATCH_SIZE])
-        sent = _broadcast_batch(batch, signers, chain) if batch else None
+    while signers and time.monotonic() < deadline:
+        batch = _accepted(after_id)
+        try:
+            sent = _broadcast_batch(batch, signers, chain) if batch else None
+        except _UnfitWalletError:
+            continue
         if sent is None:
             break
         taken += sent
@@ -132,8 +172,10 @@ def _broadcast_batches(signers: Signers, chain: Chain) -> int:
 
 
 def _broadcast_batch(batch: list[Transaction], signers: Signers, chain: Chain) -> int | None:
-    """Send one batch and return how many a node has taken, or nothing when it makes no sense to go on now."""
-    batch = _without_unclear(batch)
+    """Send one batch and return how many a node has taken, or nothing when it makes no sense to go on now.
+
+    :raises _UnfitWalletError: when a wallet was taken out of `signers`; nothing was sent.
+    """
     purses = open_purses(signers)
     wallets = share_out(batch, purses)
     set_wait_reason({row.pk: WaitReason.IN_FLIGHT for row in batch if row.pk not in wallets})
@@ -141,10 +183,12 @@ def _broadcast_batch(batch: list[Transaction], signers: Signers, chain: Chain) -
     if not batch:
         return None
     terms = _ask_terms(batch, wallets, signers, chain)
-    if terms is None or not _may_all_send(signers, terms, chain):
+    if terms is None:
         return None
+    if _take_out_unfit(signers, terms, chain):
+        raise _UnfitWalletError
     plan = plan_batch(batch, wallets, purses, terms)
-    _reject(plan.reject)
+    refuse_unsigned(plan.reject, FailureReason.REJECTED, timezone.now())
     set_wait_reason(plan.wait)
     sent = 0
     if plan.send:
@@ -156,13 +200,6 @@ def _broadcast_batch(batch: list[Transaction], signers: Signers, chain: Chain) -
         if sent < len(attempts):
             return None
     return None if _is_too_dear(terms.quote) else sent
-
-
-def _without_unclear(batch: list[Transaction]) -> list[Transaction]:
-    """Leave out payments that a transaction which nobody can tell yet may have paid already."""
-    unclear = waits_for_strangers(batch)
-    set_wait_reason(dict.fromkeys(unclear, WaitReason.NONCE))
-    return [row for row in batch if row.pk not in unclear]
 
 
 def _ask_terms(
@@ -179,11 +216,14 @@ def _ask_terms(
         return None
 
 
-def _may_all_send(signers: Signers, terms: BroadcastTerms, chain: Chain) -> bool:
-    """Check every wallet's nonces; where one can't send now, all payments are shared out anew with the next run."""
+def _take_out_unfit(signers: Signers, terms: BroadcastTerms, chain: Chain) -> bool:
+    """Take out those wallets whose nonces don't agree with the chain's; say whether there was one."""
     for wallet in signers:
-        wallet.refresh_from_db(fields=["next_nonce", "paused_at"])
-    return all([may_send(wallet, terms.nonces[wallet.address], chain) for wallet in signers])
+        wallet.refresh_from_db(fields=["next_nonce", "unknown_since"])
+    unfit = [wallet for wallet, signer in signers.items() if not may_send(wallet, signer, terms, chain)]
+    for wallet in unfit:
+        del signers[wallet]
+    return bool(unfit)
 
 
 def _is_too_dear(quote: FeeQuote) -> bool:
@@ -213,7 +253,7 @@ def _save_attempts(signed: dict[Wallet, list[Attempt]]) -> list[Attempt]:
     with db_transaction.atomic():
         for wallet in sorted(signed, key=lambda wallet: wallet.pk):
             first, last = signed[wallet][0].nonce, signed[wallet][-1].nonce
-            if not Wallet.objects.filter(pk=wallet.pk, next_nonce=first, paused_at__isnull=True).update(
+            if not Wallet.objects.filter(pk=wallet.pk, next_nonce=first, paused_at__isnull=True, draining_at__isnull=True).update(
                 next_nonce=last + 1
             ):
                 raise _RacedError
@@ -235,27 +275,3 @@ def _save_attempts(signed: dict[Wallet, list[Attempt]]) -> list[Attempt]:
         fault_point("broadcast.before_commit")
     fault_point("broadcast.saved")
     return attempts
-
-
-def _reject(errors: dict[int, str]) -> None:
-    """Fail payments that the network refuses before anything is sent, and give the whole hold back."""
-    if not errors:
-        return
-    now = timezone.now()
-    with db_transaction.atomic():
-        ids = sorted(errors)
-        moved = move_transactions(
-            ids,
-            old=[Stage.ACCEPTED],
-            new=Stage.SETTLED,
-            columns={"failure_detail": [errors[row_id][:500] for row_id in ids]},
-            constants={
-                "status": Status.FAILED.value,
-                "failure_reason": FailureReason.REJECTED.value,
-                "wait_reason": WaitReason.NOTHING.value,
-                "settled_at": now,
-                "next_check_at": None,
-                "needs_attention": False,
-            },
-        )
-        post(now=now, release_holds=[str(row_id) for row_id in moved])

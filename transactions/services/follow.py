@@ -4,17 +4,18 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 
 from django.conf import settings
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q, Subquery
 from django.utils import timezone
 
 from accounts.locks import advisory_lock
 from transactions.chain.client import Chain, get_chain
-from transactions.chain.types import Receipt
+from transactions.chain.types import NonceCount, Receipt
 from transactions.detail import announce_head
 from transactions.models import Attempt, Block, Transaction, Wallet
-from transactions.services.blocks import forget_old, record_head, record_numbers
+from transactions.services.blocks import forget_old, is_recorded, record_head, record_numbers
 from transactions.services.moves import move_transactions
-from transactions.services.send import resend
+from transactions.services.nonces import explain_used_nonces, note_strangers
+from transactions.services.send import resend, resend_dropped
 from transactions.services.settle import final_block_number, settle_final
 from transactions.states import Stage, WaitReason
 from txnsite.faults import fault_point
@@ -38,22 +39,47 @@ def follow_chain(chain: Chain | None = None) -> int:
         if not held:
             return 0
         chain = chain or get_chain()
-        in_flight = Transaction.objects.filter(wallet=OuterRef("pk"), stage__in=[Stage.SIGNED, Stage.BROADCAST])
-        wallets = {wallet.address: wallet for wallet in Wallet.objects.filter(Exists(in_flight)).order_by("id")}
-        view = chain.view(list(wallets), with_finalized=settings.CHAIN_FINALITY == "finalized")
+        wallets = _wallets_to_watch()
+        view = chain.view([wallet.address for wallet in wallets], with_finalized=settings.CHAIN_FINALITY == "finalized")
         last_number = Block.newest_number()
+        is_new = not is_recorded(view.head)
         taken_back = record_head(chain, view.head)
         announce_head(view.head.number)
         if taken_back:
             resend(taken_back, chain)
         new_blocks = range(0) if last_number is None else range(last_number + 1, view.head.number + 1)
-        for address, wallet in wallets.items():
-            find_mined(wallet, view.nonces[address].latest, chain, new_blocks)
+        for wallet, newest_sent in wallets.items():
+            count = view.nonces[wallet.address]
+            if find_mined(wallet, count.latest, chain, new_blocks):
+                Wallet.objects.filter(pk=wallet.pk).update(progress_block=view.head.number)
+            if is_new:
+                _look_for_the_missing(wallet, newest_sent, count, view.head.number, chain)
         fault_point("follow.before_settle")
         settled = settle_final(final_block_number(view), timezone.now())
         if view.head.number % 100 == 0:
             forget_old(view.head.number)
         return settled
+
+
+def _wallets_to_watch() -> dict[Wallet, int | None]:
+    """Return the wallets that may send and those of which something is under way, in id order, with a nonce each.
+
+    The nonce is the newest that had been sent before the chain is asked, of those under way.
+    """
+    under_way = Transaction.objects.filter(wallet=OuterRef("pk"), stage__in=[Stage.SIGNED, Stage.BROADCAST])
+    sent = under_way.filter(stage=Stage.BROADCAST).order_by("-nonce").values("nonce")[:1]
+    wallets = Wallet.objects.filter(Q(paused_at__isnull=True) | Exists(under_way)).order_by("id")
+    return {wallet: wallet.newest_sent for wallet in wallets.annotate(newest_sent=Subquery(sent))}
+
+
+def _look_for_the_missing(
+    wallet: Wallet, newest_sent: int | None, count: NonceCount, head_number: int, chain: Chain
+) -> None:
+    """Look for what a wallet has sent and the node has not, and for what the chain has and no row of ours."""
+    if newest_sent is not None:
+        resend_dropped(wallet, range(count.pending, newest_sent + 1), head_number, chain)
+    explain_used_nonces(wallet, count.latest, head_number, chain)
+    note_strangers(wallet, count, timezone.now())
 
 
 def find_mined(wallet: Wallet, nonce_count: int, chain: Chain, new_blocks: Sequence[int] = ()) -> int:

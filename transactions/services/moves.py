@@ -11,6 +11,8 @@ from transactions.detail import announce_change
 from transactions.states import Stage, require_move
 
 _COLUMN_TYPES = {
+    "wallet_id": sql.SQL("bigint"),
+    "from_public_address": sql.SQL("text"),
     "failure_detail": sql.SQL("text"),
     "transaction_hash": sql.SQL("text"),
     "nonce": sql.SQL("bigint"),
@@ -18,6 +20,7 @@ _COLUMN_TYPES = {
     "block_hash": sql.SQL("text"),
     "succeeded_on_chain": sql.SQL("boolean"),
     "transaction_fee_blockchain_in_wei": sql.SQL("numeric"),
+    "reversals": sql.SQL("smallint"),
     "status": sql.SQL("text"),
     "failure_reason": sql.SQL("text"),
 }

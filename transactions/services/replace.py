@@ -14,8 +14,7 @@ from django.db import transaction as db_transaction
 
 from accounts.keys import Signer, UnsignedTransfer
 from transactions.chain.client import Chain
-from transactions.chain.exceptions import ChainError
-from transactions.chain.types import FeeQuote
+from transactions.chain.types import BroadcastTerms, FeeQuote
 from transactions.detail import announce_change
 from transactions.models import Attempt, Block, Transaction, Wallet
 from transactions.services.attempts import insert_attempts, signed_attempt
@@ -67,19 +66,12 @@ def has_stuck(wallets: Iterable[Wallet]) -> bool:
     return bool(_stuck_ids(wallets, 1))
 
 
-def replace_stuck(signers: Mapping[Wallet, Signer], chain: Chain) -> int:
+def replace_stuck(signers: Mapping[Wallet, Signer], terms: BroadcastTerms, chain: Chain) -> int:
     """Sign and send replacements for what these wallets can't get mined; return how many a node has taken.
 
     Where the most that may be paid is reached, the last attempt is sent again and waits for a cheaper network.
     """
     stuck = _read_stuck(_stuck_ids(signers, settings.CHAIN_RPC_BATCH_SIZE))
-    if not stuck:
-        return 0
-    try:
-        terms = chain.terms([], [wallet.address for wallet in signers])
-    except ChainError as error:
-        logger.warning("No fees from the node, so nothing is replaced now: %s", error)
-        return 0
     attempts: list[Attempt] = []
     capped: list[int] = []
     for wallet, signer in signers.items():

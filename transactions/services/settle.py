@@ -2,38 +2,25 @@
 
 import datetime as dt
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from django.conf import settings
 from django.db import connection
 from django.db import transaction as db_transaction
 
 from accounts.exceptions import AccountsError
-from accounts.ledger import JournalDraft, post, system_account
-from accounts.models import AccountKind, JournalKind
+from accounts.ledger import post, system_account
+from accounts.models import AccountKind
 from transactions.chain.types import ChainView
 from transactions.models import Block, Transaction
+from transactions.services.journals import OPPOSITE, Settled, settlement_of
 from transactions.services.moves import move_transactions
-from transactions.states import FailureReason, Stage, Status, WaitReason
+from transactions.states import Kind, Stage, Status, WaitReason
 from txnsite.faults import fault_point
 
 logger = logging.getLogger(__name__)
 
 CHUNK = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Final:
-    """A mined transaction whose block is deep enough."""
-
-    id: int
-    account_id: int
-    wallet_account_id: int
-    amount_in_wei: int
-    fee_total_in_wei: int
-    fee_blockchain_in_wei: int
-    succeeded: bool
 
 
 def final_block_number(view: ChainView) -> int:
@@ -59,7 +46,7 @@ def settle_final(final_number: int, now: dt.datetime, *, only_ids: Sequence[int]
     try:
         return _settle_in_chunks(final_number, now, only_ids)
     except AccountsError as error:
-        if only_ids is not None and len(only_ids) == 1:
+        if only_ids is not None:
             raise
         logger.error("Settling in chunks failed (%s); settling one by one.", error.code)  # noqa: TRY400
         return _settle_one_by_one(final_number, now)
@@ -79,13 +66,13 @@ def _settle_one_by_one(final_number: int, now: dt.datetime) -> int:
 
 
 def _settle_in_chunks(final_number: int, now: dt.datetime, only_ids: Sequence[int] | None) -> int:
-    accounts = system_account(AccountKind.FEE_INCOME).pk, system_account(AccountKind.NETWORK_FEES).pk
+    own_accounts = {kind: system_account(kind).pk for kind in OPPOSITE}
     settled = 0
     while True:
         with db_transaction.atomic():
             rows = _lock_final(final_number, only_ids)
             if rows:
-                _settle_rows(rows, *accounts, now)
+                _settle_rows(rows, own_accounts, now)
             fault_point("settle.before_commit")
         settled += len(rows)
         if rows:
@@ -94,15 +81,17 @@ def _settle_in_chunks(final_number: int, now: dt.datetime, only_ids: Sequence[in
             return settled
 
 
-def _lock_final(final_number: int, only_ids: Sequence[int] | None) -> list[_Final]:
+def _lock_final(final_number: int, only_ids: Sequence[int] | None) -> list[Settled]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT row.id, row.user_account_id, wallet.account_id, row.transaction_amount_in_wei,
-                   row.transaction_fee_total_in_wei, row.transaction_fee_blockchain_in_wei, row.succeeded_on_chain
+            SELECT row.id, row.kind, attempt.purpose, row.reversals, row.user_account_id,
+                   wallet.account_id, row.transaction_amount_in_wei, row.transaction_fee_total_in_wei,
+                   row.transaction_fee_blockchain_in_wei, coalesce(attempt.value_in_wei, 0), row.succeeded_on_chain
             FROM transactions_transaction AS row
             JOIN transactions_wallet AS wallet ON wallet.id = row.wallet_id
             JOIN transactions_block AS block ON block.number = row.block_number AND block.hash = row.block_hash
+            JOIN transactions_attempt AS attempt ON attempt.hash = row.transaction_hash
             WHERE row.stage = 'MINED' AND row.block_number <= %(final)s
               AND (%(only)s::bigint[] IS NULL OR row.id = ANY(%(only)s::bigint[]))
             ORDER BY row.id LIMIT %(chunk)s FOR NO KEY UPDATE OF row SKIP LOCKED
@@ -110,27 +99,26 @@ def _lock_final(final_number: int, only_ids: Sequence[int] | None) -> list[_Fina
             {"final": final_number, "only": None if only_ids is None else list(only_ids), "chunk": CHUNK},
         )
         return [
-            _Final(row[0], row[1], row[2], int(row[3]), int(row[4]), int(row[5]), row[6]) for row in cursor.fetchall()
+            Settled(*row[:6], *(int(wei) for wei in row[6:10]), row[10]) for row in cursor.fetchall()
         ]
 
 
-def _settle_rows(rows: list[_Final], fee_income_id: int, network_fees_id: int, now: dt.datetime) -> None:
-    succeeded = [row for row in rows if row.succeeded]
-    reverted = [row for row in rows if not row.succeeded]
+def _settle_rows(rows: list[Settled], own_accounts: Mapping[AccountKind, int], now: dt.datetime) -> None:
+    drafts = [settlement_of(row, own_accounts) for row in rows]
+    payments = [row for row in rows if row.kind == Kind.PAYMENT]
     post(
         now=now,
-        journals=[_journal_of_success(row, fee_income_id) for row in succeeded]
-        + [_journal_of_revert(row, network_fees_id) for row in reverted if row.fee_blockchain_in_wei],
-        settle_holds=[str(row.id) for row in succeeded],
-        release_holds=[str(row.id) for row in reverted],
+        journals=[draft for draft in drafts if draft is not None],
+        settle_holds=[row.source for row in payments if row.is_paid],
+        release_holds=[row.source for row in payments if not row.is_paid],
     )
     moved = move_transactions(
         [row.id for row in rows],
         old=[Stage.MINED],
         new=Stage.SETTLED,
         columns={
-            "status": [(Status.SUCCESSFUL if row.succeeded else Status.FAILED).value for row in rows],
-            "failure_reason": ["" if row.succeeded else FailureReason.REVERTED.value for row in rows],
+            "status": [(Status.FAILED if row.failure_reason else Status.SUCCESSFUL).value for row in rows],
+            "failure_reason": [row.failure_reason for row in rows],
         },
         constants={
             "settled_at": now,
@@ -140,21 +128,3 @@ def _settle_rows(rows: list[_Final], fee_income_id: int, network_fees_id: int, n
         },
     )
     assert len(moved) == len(rows), "locked rows can't have moved"
-
-
-def _journal_of_success(row: _Final, fee_income_id: int) -> JournalDraft:
-    """Amount and total fee leave the user; amount and network fee left the wallet; the rest is fee income."""
-    income = row.fee_total_in_wei - row.fee_blockchain_in_wei
-    entries = [
-        (row.account_id, -(row.amount_in_wei + row.fee_total_in_wei)),
-        (row.wallet_account_id, row.amount_in_wei + row.fee_blockchain_in_wei),
-    ]
-    if income:
-        entries.append((fee_income_id, income))
-    return JournalDraft(JournalKind.SETTLEMENT, str(row.id), entries, "Payment successful")
-
-
-def _journal_of_revert(row: _Final, network_fees_id: int) -> JournalDraft:
-    """The network keeps its fee of a reverted transaction: our expense, not the user's."""
-    entries = [(row.wallet_account_id, row.fee_blockchain_in_wei), (network_fees_id, -row.fee_blockchain_in_wei)]
-    return JournalDraft(JournalKind.SETTLEMENT, str(row.id), entries, "Payment reverted: network fee")

@@ -1,5 +1,6 @@
 """Hot wallets: register them and choose those that may send."""
 
+import datetime as dt
 import logging
 
 from django.db import transaction as db_transaction
@@ -33,6 +34,17 @@ def register_wallet(address: str, *, chain: Chain | None = None) -> Wallet:
     return wallet
 
 
+def signing_wallets() -> list[Wallet]:
+    """Return the wallets for which something may be signed, in id order."""
+    return list(Wallet.objects.filter(paused_at__isnull=True).order_by("id"))
+
+
 def sending_wallets() -> list[Wallet]:
     """Return the wallets that may be given payments, in id order."""
-    return list(Wallet.objects.filter(paused_at__isnull=True).order_by("id"))
+    return [wallet for wallet in signing_wallets() if wallet.draining_at is None]
+
+
+def pause_wallet(wallet: Wallet, reason: str, now: dt.datetime) -> None:
+    """Let nothing more be signed for a wallet until staff resume it; what was sent before goes on."""
+    if Wallet.objects.filter(pk=wallet.pk, paused_at__isnull=True).update(paused_at=now, paused_reason=reason[:500]):
+        logger.error("Wallet %s is paused: %s", wallet, reason)

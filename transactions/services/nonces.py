@@ -1,0 +1,266 @@
+"""Nonces: find what sets a wallet's row and the chain apart, and mend it where that can be done for sure.
+
+The row says which nonce comes next. The chain may have used it already: another program has the key, or our database
+was restored from a backup that did not know of it yet. What it did with it is looked up. If no waiting payment could
+be the one that was paid there, it is taken in as a stranger's transaction and the row moves on; otherwise the wallet
+pauses, and staff tell. Until then nothing that was accepted before goes out, from any wallet.
+"""
+
+import datetime as dt
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.db import transaction as db_transaction
+from django.utils import timezone
+
+from accounts.keys import Signer, UnsignedTransfer
+from accounts.ledger import system_account
+from accounts.models import AccountKind
+from transactions.chain.client import Chain
+from transactions.chain.exceptions import ChainError
+from transactions.chain.types import BroadcastTerms, FeeQuote, MinedTransaction, NonceCount
+from transactions.models import Attempt, Transaction, Wallet
+from transactions.services.attempts import insert_attempts, signed_attempt
+from transactions.services.pricing import PLAIN_GAS, price_transfer
+from transactions.services.send import send_attempts
+from transactions.services.wallets import pause_wallet
+from transactions.states import Kind, Purpose, Stage
+from txnsite.faults import fault_point
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 20
+"""How many nonces are looked up or filled at a time; the next run goes on."""
+
+PATIENCE = dt.timedelta(minutes=5)
+"""How long a transaction that nobody knows may stay out of sight before staff are asked."""
+
+
+def may_send(wallet: Wallet, signer: Signer, terms: BroadcastTerms, chain: Chain) -> bool:
+    """Say whether the wallet's row and the chain agree, once all that is sure has been mended.
+
+    :param wallet: read after the counts were, or its own newest payments would look like a stranger's.
+    """
+    count = terms.nonces[wallet.address]
+    if max(count.latest, count.pending) > wallet.next_nonce:
+        _set_unknown_since(wallet, wallet.unknown_since or timezone.now())
+        _take_in_strangers(wallet, count.latest, chain)
+        return False
+    _set_unknown_since(wallet, None)
+    if count.pending < wallet.next_nonce:
+        _fill_gaps(wallet, signer, range(count.pending, wallet.next_nonce), terms.quote, chain)
+    return True
+
+
+def unclear_until() -> dt.datetime | None:
+    """Return the time up to which accepted payments may have been paid by a transaction that nobody can tell yet."""
+    unclear = Wallet.objects.filter(unknown_since__isnull=False)
+    return unclear.order_by("-unknown_since").values_list("unknown_since", flat=True).first()
+
+
+def note_strangers(wallet: Wallet, count: NonceCount, now: dt.datetime) -> None:
+    """Note that the chain counts more transactions of a wallet than its row; the broadcaster looks into it.
+
+    The row is read after the chain was asked: each nonce of ours is counted in it before it is sent.
+    """
+    Wallet.objects.filter(
+        pk=wallet.pk, unknown_since__isnull=True, next_nonce__lt=max(count.latest, count.pending)
+    ).update(unknown_since=now)
+
+
+def explain_used_nonces(wallet: Wallet, nonce_count: int, head_number: int, chain: Chain) -> None:
+    """Find out what used up the nonces of payments for which none of our receipts has turned up in long.
+
+    What it was becomes an attempt like any other: watched, and settled for what it is once it is final.
+
+    :raises ChainError: when the node doesn't answer.
+    """
+    rows = {
+        row.nonce: row
+        for row in Transaction.objects.filter(
+            wallet=wallet,
+            nonce__lt=nonce_count,
+            stage__in=[Stage.SIGNED, Stage.BROADCAST],
+        ).order_by("nonce")[:AT_ONCE]
+    }
+    attempts = Attempt.objects.filter(transaction__in=rows.values())
+    young = attempts.filter(signed_block__gt=head_number - settings.CONFIRMATIONS)
+    for nonce in young.values_list("nonce", flat=True):
+        rows.pop(nonce, None)
+    if not rows:
+        return
+    known = set(attempts.values_list("hash", flat=True))
+    for nonce, mined in chain.transactions_of(wallet.address, [nonce for nonce in rows if nonce is not None]).items():
+        if mined.hash not in known:
+            row = rows[nonce]
+            logger.error("The nonce %s of %s was used by %s, which this desk did not sign.", nonce, wallet, mined.hash)
+            insert_attempts([unsigned_attempt(row, wallet, mined)])
+
+
+def is_payment(row: Transaction, mined: MinedTransaction) -> bool:
+    """Say whether a transaction did what this payment is to do."""
+    return (mined.to_address, mined.value_in_wei) == (row.to_public_address, row.transaction_amount_in_wei)
+
+
+def take_in_stranger(wallet: Wallet, mined: MinedTransaction) -> bool:
+    """Let the wallet's next nonce be a stranger's transaction; say whether it still was the next one."""
+    with db_transaction.atomic():
+        if not claim_next_nonce(wallet, mined.nonce):
+            return False
+        row = _make_own(
+            wallet,
+            mined.nonce,
+            Kind.STRANGER,
+            AccountKind.EXTERNAL_FUNDING,
+            stage=Stage.BROADCAST,
+            to_public_address=mined.to_address or "",
+            transaction_amount_in_wei=mined.value_in_wei,
+            transaction_hash=mined.hash,
+        )
+        insert_attempts([unsigned_attempt(row, wallet, mined)])
+    logger.error("Nonce %s of %s was used by %s, which this desk did not sign.", mined.nonce, wallet, mined.hash)
+    return True
+
+
+def claim_next_nonce(wallet: Wallet, nonce: int) -> bool:
+    """Count a nonce as used if it is the wallet's next one; say whether it was."""
+    return bool(Wallet.objects.filter(pk=wallet.pk, next_nonce=nonce).update(next_nonce=nonce + 1))
+
+
+def unsigned_attempt(row: Transaction, wallet: Wallet, mined: MinedTransaction) -> Attempt:
+    """Return the attempt, not saved yet, that a transaction signed elsewhere is for a row of ours."""
+    if row.kind == Kind.PAYMENT and is_payment(row, mined):
+        purpose = Purpose.PAYMENT
+    elif (mined.to_address, mined.value_in_wei) == (wallet.address, 0):
+        purpose = Purpose.CANCEL
+    else:
+        purpose = Purpose.STRANGER
+    return Attempt(
+        wallet=wallet,
+        nonce=mined.nonce,
+        transaction=row,
+        purpose=purpose,
+        value_in_wei=mined.value_in_wei if purpose == Purpose.STRANGER else None,
+        hash=mined.hash,
+        raw_transaction=b"",
+        gas_limit=0,
+        max_fee_per_gas_in_wei=0,
+        max_priority_fee_per_gas_in_wei=0,
+    )
+
+
+def _take_in_strangers(wallet: Wallet, nonce_count: int, chain: Chain) -> None:
+    """Look up what used the nonces from the wallet's next one on, and take in what can't be one of our payments."""
+    nonces = range(wallet.next_nonce, min(nonce_count, wallet.next_nonce + AT_ONCE))
+    try:
+        found = chain.transactions_of(wallet.address, nonces) if nonces else {}
+    except ChainError as error:
+        logger.warning("The node can't tell what used the nonces of %s: %s", wallet, error)
+        return
+    for nonce in nonces:
+        mined = found.get(nonce)
+        if mined is None:
+            break
+        candidates = _candidates(mined)
+        if candidates:
+            pause_wallet(wallet, _ask_staff(mined, candidates), timezone.now())
+            return
+        if not take_in_stranger(wallet, mined):
+            return
+    else:
+        return
+    if wallet.unknown_since is not None and timezone.now() - wallet.unknown_since > PATIENCE:
+        reason = f"No node can tell what used nonce {nonce}: one that keeps older blocks has to be asked."
+        pause_wallet(wallet, reason, timezone.now())
+
+
+def _candidates(mined: MinedTransaction) -> list[int]:
+    """Return the ids of waiting payments that this transaction may have paid."""
+    if mined.to_address is None:
+        return []
+    same = Transaction.objects.filter(
+        stage=Stage.ACCEPTED,
+        to_public_address=mined.to_address,
+        transaction_amount_in_wei=mined.value_in_wei,
+    )
+    return list(same.order_by("pk").values_list("pk", flat=True)[:AT_ONCE])
+
+
+def _ask_staff(mined: MinedTransaction, candidates: Sequence[int]) -> str:
+    payments = ", ".join(f"#{row_id}" for row_id in candidates)
+    return (
+        f"Nonce {mined.nonce} was used by {mined.hash}, which this desk does not know. It pays what these payments are "
+        f"to pay: {payments}. Tell which one it is, or that it is none of them."
+    )[:500]
+
+
+def _set_unknown_since(wallet: Wallet, at: dt.datetime | None) -> None:
+    if wallet.unknown_since != at:
+        Wallet.objects.filter(pk=wallet.pk).update(unknown_since=at)
+        wallet.unknown_since = at
+
+
+def _fill_gaps(wallet: Wallet, signer: Signer, nonces: range, quote: FeeQuote, chain: Chain) -> None:
+    """Use up nonces that no row of ours has and no node knows of: all later ones wait for them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT nonce FROM generate_series(%s::bigint, %s::bigint) AS nonce WHERE NOT EXISTS ("
+            "SELECT FROM transactions_transaction AS row WHERE row.wallet_id = %s AND row.nonce = nonce.nonce) "
+            "ORDER BY nonce LIMIT %s",
+            [nonces.start, nonces.stop - 1, wallet.pk, AT_ONCE],
+        )
+        gaps = [row[0] for row in cursor.fetchall()]
+    price = price_transfer(quote, gas_limit=PLAIN_GAS, fee_paid_in_wei=settings.CANCEL_FEE_MAX_IN_WEI)
+    if not gaps or price is None:
+        return
+    transfers = [
+        UnsignedTransfer(
+            chain_id=settings.CHAIN_ID,
+            nonce=nonce,
+            to_address=wallet.address,
+            value_in_wei=0,
+            gas_limit=PLAIN_GAS,
+            max_fee_per_gas_in_wei=price.max_fee_per_gas_in_wei,
+            max_priority_fee_per_gas_in_wei=price.max_priority_fee_per_gas_in_wei,
+        )
+        for nonce in gaps
+    ]
+    with db_transaction.atomic():
+        attempts = []
+        for transfer, signed in zip(transfers, signer.sign(transfers), strict=True):
+            row = _make_own(
+                wallet,
+                transfer.nonce,
+                Kind.FILL,
+                AccountKind.NETWORK_FEES,
+                stage=Stage.SIGNED,
+                to_public_address=wallet.address,
+                transaction_amount_in_wei=0,
+                transaction_hash=signed.hash,
+            )
+            attempts.append(signed_attempt(row, wallet, transfer, signed, Purpose.CANCEL))
+        insert_attempts(attempts)
+        fault_point("nonces.before_commit")
+    logger.warning("Nonces %s of %s are used by nobody; filled with no-ops.", gaps, wallet)
+    send_attempts(attempts, chain)
+
+
+def _make_own(wallet: Wallet, nonce: int, kind: Kind, opposite: AccountKind, **columns: Any) -> Transaction:
+    """Insert a row for a nonce that is nobody's payment. It concerns no user, so no watchdog and no cache."""
+    now = timezone.now()
+    return Transaction.objects.create(
+        kind=kind,
+        user_account=system_account(opposite),
+        transaction_fee_total_in_wei=0,
+        payload_hash="",
+        wallet=wallet,
+        from_public_address=wallet.address,
+        nonce=nonce,
+        accepted_at=now,
+        signed_at=now,
+        broadcast_at=now if columns["stage"] == Stage.BROADCAST else None,
+        **columns,
+    )

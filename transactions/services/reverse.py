@@ -1,0 +1,78 @@
+"""Reverse settlements: a reorg deeper than anybody waits for has taken back what the ledger calls final.
+
+The ledger forgets nothing: the settlement stays, a journal of its own undoes it, and the funds are held again for the
+next round. The payment is followed anew, by the same bytes, and settled once more for whatever comes of it.
+"""
+
+import datetime as dt
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+
+from django.db import transaction as db_transaction
+
+from accounts.ledger import HoldDraft, JournalDraft, hold_again, post, system_account
+from accounts.models import AccountKind, Entry, JournalKind
+from transactions.models import Transaction
+from transactions.services.moves import move_transactions
+from transactions.services.watchdog import first_check_at
+from transactions.states import Kind, Stage, Status
+
+logger = logging.getLogger(__name__)
+
+
+def reverse_settlements(ids: Sequence[int], now: dt.datetime) -> list[int]:
+    """Undo the settlements of transactions whose block has left the chain; return the ids that are BROADCAST again."""
+    if not ids:
+        return []
+    losses_id = system_account(AccountKind.LOSSES).pk
+    with db_transaction.atomic():
+        rows = list(
+            Transaction.objects.select_for_update(no_key=True)
+            .filter(pk__in=ids, stage=Stage.SETTLED)
+            .order_by("pk")
+        )
+        post(now=now, journals=_reversals([row.ledger_source for row in rows]))
+        for row in rows:
+            row.reversals += 1
+        holds = [
+            HoldDraft(row.user_account_id, row.ledger_source, row.total_in_wei)
+            for row in rows
+            if row.kind == Kind.PAYMENT
+        ]
+        made_up = hold_again(now=now, holds=holds, losses_id=losses_id)
+        moved = move_transactions(
+            [row.pk for row in rows],
+            old=[Stage.SETTLED],
+            new=Stage.BROADCAST,
+            columns={"reversals": [row.reversals for row in rows]},
+            constants={
+                "status": Status.PENDING.value,
+                "failure_reason": "",
+                "settled_at": None,
+                "block_number": None,
+                "block_hash": "",
+                "succeeded_on_chain": None,
+                "transaction_fee_blockchain_in_wei": None,
+                "mined_at": None,
+                "next_check_at": first_check_at(now),
+                "checks_done": 0,
+                "needs_attention": True,
+            },
+        )
+    logger.error("A deep reorg has undone %s settled transactions; they are followed anew: %s.", len(moved), moved[:20])
+    for source, wei in made_up.items():
+        logger.error("The desk made up for %s wei that were spent before payment #%s came undone.", wei, source)
+    return moved
+
+
+def _reversals(sources: Sequence[str]) -> list[JournalDraft]:
+    """Return the journals that undo settlements: the same entries the other way round."""
+    entries: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    settled = Entry.objects.filter(journal__kind=JournalKind.SETTLEMENT, journal__source__in=sources).order_by("id")
+    for source, account_id, amount in settled.values_list("journal__source", "account_id", "amount_in_wei"):
+        entries[source].append((account_id, -amount))
+    return [
+        JournalDraft(JournalKind.REVERSAL, source, of_source, "Taken back by a deep reorg")
+        for source, of_source in entries.items()
+    ]
