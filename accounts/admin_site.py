@@ -12,6 +12,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from accounts.models import User
+from accounts.queries import unacknowledged_alerts_count
 from accounts.services.audit import record_audit
 from accounts.services.users import cut_tokens
 
@@ -37,6 +38,12 @@ class DeskAdminSite(AdminSite):
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         return {**super().each_context(request), "flower_url": getattr(settings, "FLOWER_URL", "")}
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """Show what staff can do here, and above it that something is wrong."""
+        may_see = isinstance(request.user, User) and request.user.has_perm("accounts.view_alert")
+        alerts = {"alerts_count": unacknowledged_alerts_count() if may_see else 0}
+        return super().index(request, {**alerts, **(extra_context or {})})
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """Let staff change their own password, with our form."""

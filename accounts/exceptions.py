@@ -64,6 +64,12 @@ class TokenNotFoundError(AccountsError):
     code = "token_not_found"
 
 
+class AlertNotFoundError(AccountsError):
+    """There is no such alert."""
+
+    code = "alert_not_found"
+
+
 class BadCursorError(AccountsError):
     """This cursor is not one that was handed out for this list."""
 

@@ -1,7 +1,7 @@
 """What pages and API read of accounts. A user sees their own accounts and nothing else; staff look in the admin."""
 
 from accounts.exceptions import AccountNotFoundError
-from accounts.models import Account, AccountKind, Entry, User
+from accounts.models import Account, AccountKind, Alert, Entry, User
 from accounts.paging import PAGE_SIZE, Page, cut_page
 
 _BIGINT_MAX = 2**63 - 1
@@ -48,3 +48,8 @@ def entries_page(*, user_id: int, account_id: int, cursor: str | None = None, li
     account = account_of(user_id, account_id)
     rows = Entry.objects.filter(account_id=account.pk).select_related("journal")
     return cut_page(rows, of="entry", cursor=cursor, limit=limit)
+
+
+def unacknowledged_alerts_count() -> int:
+    """Return how many alerts are open that nobody of the staff has acknowledged."""
+    return Alert.objects.filter(resolved_at=None, acknowledged_at=None).count()

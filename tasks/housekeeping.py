@@ -3,9 +3,11 @@
 import logging
 
 from celery import shared_task
+from celery.exceptions import SoftTimeLimitExceeded
 from django.utils import timezone
 
 from accounts.locks import advisory_lock
+from accounts.services import alert_mail
 from tasks.books import CHECK_LEDGER, check_ledger_with_progress
 from tasks.progress import fail_dead_runs, refuse_run, track_run
 from tasks.reconciling import reconcile_some
@@ -42,6 +44,17 @@ def clean_up(**_kwargs: object) -> None:
 def close_dead_runs(**_kwargs: object) -> None:
     """Close the runs whose worker died, so that no bar stands still for ever."""
     fail_dead_runs(timezone.now())
+
+
+@shared_task(soft_time_limit=20, time_limit=30)
+def mail_alerts(**_kwargs: object) -> None:
+    """Tell staff of new alerts; a mail server that doesn't take them gets them with a later tick."""
+    with advisory_lock("mail_alerts") as is_mine:
+        if is_mine:
+            try:
+                alert_mail.mail_alerts(timezone.now())
+            except (OSError, SoftTimeLimitExceeded) as error:
+                logger.warning("The mail server takes no alerts (%s); they are kept for later.", type(error).__name__)
 
 
 # On the money queue: only its workers can read the wallets' keys, and a payment not yet sent is sent by this.

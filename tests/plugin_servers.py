@@ -123,6 +123,10 @@ def _set_environment(folder: Path, valkey_urls: list[str], anvil: Anvil) -> None
         "FAULT_DIR",
         "STATIC_ROOT",
         "CONFIRMATIONS",
+        "ALERT_EMAILS",
+        "EMAIL_URL",
+        "EMAIL_URL_FILE",
+        "EMAIL_FROM",
     ):
         os.environ.pop(name, None)
     os.environ |= {

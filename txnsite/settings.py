@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from txnsite.env import running_env
+from txnsite.mail import parse_mail_url
 
 django_stubs_ext.monkeypatch()
 
@@ -193,9 +194,24 @@ PREFER_WAIT_SECONDS_MAX = 10
 # Each waits on a thread of its own: keep it below the threads of a server process.
 PREFER_WAITERS_MAX = env.integer("PREFER_WAITERS_MAX", 2)
 TASK_RUN_KEPT = dt.timedelta(days=env.integer("TASK_RUN_KEPT_DAYS", 30, minimum=1))
+# Who is told of alerts by e-mail; nobody is when there are none (accounts/services/alert_mail.py).
+ALERT_EMAILS = env.words("ALERT_EMAILS", "")
 # Named places where a process stops or dies on purpose: only tests and drills set these (txnsite/faults.py).
 FAULT_POINTS = env.text("FAULT_POINTS", "")
 FAULT_DIR = Path(env.text("FAULT_DIR", str(VAR_DIR / "faults")))
+
+# --- Mail -----------------------------------------------------------------------------------------------------------
+EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
+EMAIL_TIMEOUT = 5
+DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", "txnsite@localhost")
+if _email_url := env.secret("EMAIL_URL", ""):
+    _mail_server = parse_mail_url(_email_url)
+    EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    EMAIL_HOST, EMAIL_PORT = _mail_server.host, _mail_server.port
+    EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail_server.user, _mail_server.password
+    EMAIL_USE_TLS, EMAIL_USE_SSL = _mail_server.starts_tls, _mail_server.is_tls
+elif ALERT_EMAILS:
+    raise ImproperlyConfigured("ALERT_EMAILS is set, but EMAIL_URL, the mail server, is not.")
 
 # --- Celery (docs/adr/0001-celery-5.6.md) ---------------------------------------------------------------------------
 CELERY_BROKER_URL = env.secret("CELERY_BROKER_URL")
@@ -255,6 +271,7 @@ CELERY_BEAT_SYNC_EVERY = 1
 DEFAULT_SCHEDULES: dict[str, dict[str, Any]] = {
     "Follow the chain": {"task": "tasks.money.follow", "every_seconds": 1},
     "Watch overdue payments": {"task": "tasks.money.sweep_overdue", "every_seconds": 10},
+    "Mail alerts": {"task": "tasks.housekeeping.mail_alerts", "every_seconds": 30},
     "Close dead task runs": {"task": "tasks.housekeeping.close_dead_runs", "every_seconds": 60},
     "Check the ledger": {"task": "tasks.housekeeping.check_ledger", "crontab": crontab(minute="30", hour="2")},
     "Clean up old task runs": {"task": "tasks.housekeeping.clean_up", "crontab": crontab(minute="15", hour="3")},

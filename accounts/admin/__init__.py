@@ -1,5 +1,5 @@
-"""The admin of users, accounts, ledger, tokens and audit trail: what the operations team works with."""
+"""The admin of users, accounts, ledger, tokens, audit trail and alerts: what the operations team works with."""
 
-from accounts.admin import accounts, ledger, tokens, trail, users
+from accounts.admin import accounts, alerts, ledger, tokens, trail, users
 
-__all__ = ["accounts", "ledger", "tokens", "trail", "users"]
+__all__ = ["accounts", "alerts", "ledger", "tokens", "trail", "users"]

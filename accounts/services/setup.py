@@ -23,6 +23,7 @@ DESK_PERMISSIONS = {
     "accounts.adjust_account": "Can credit and debit accounts",
     "accounts.revoke_apitoken": "Can revoke API tokens",
     "accounts.check_ledger": "Can have the ledger checked",
+    "accounts.acknowledge_alert": "Can acknowledge alerts",
     "transactions.reconcile_transaction": "Can have payments reconciled",
 }
 """Our own permissions by `app.codename`; the codename ends in the model they are listed under."""
@@ -36,6 +37,7 @@ VIEWED = (
     "accounts.hold",
     "accounts.apitoken",
     "accounts.auditevent",
+    "accounts.alert",
     "transactions.wallet",
     "transactions.transaction",
     "transactions.attempt",
@@ -49,6 +51,7 @@ AUDITED = (
     "accounts.user",
     "accounts.account",
     "accounts.apitoken",
+    "accounts.alert",
     "auth.group",
     "transactions.transaction",
     "tasks.taskrun",

@@ -6,13 +6,14 @@ import pytest
 from django.contrib import admin
 from django.urls import reverse
 
-from accounts.models import AuditEvent
+from accounts.models import AlertKind, AuditEvent
+from accounts.services.alerts import raise_alert
 from accounts.services.audit import record_audit
 from accounts.services.setup import SCHEDULED, VIEWED
 from accounts.services.tokens import create_token
 from tasks.progress import create_run
 from tasks.schedules import create_default_schedules
-from tests.desk import Desk
+from tests.desk import NOW, Desk
 from tests.staff import Staff, balances, make_staff
 
 pytestmark = pytest.mark.django_db
@@ -22,6 +23,7 @@ READ_ONLY = (
     "accounts.entry",
     "accounts.hold",
     "accounts.auditevent",
+    "accounts.alert",
     "transactions.wallet",
     "transactions.transaction",
     "tasks.taskrun",
@@ -38,6 +40,7 @@ def desk(db: None) -> Desk:
     create_default_schedules()
     create_run(name="Count sheep")
     create_token(user=desk.account.owner, name="till")  # type: ignore[arg-type]
+    raise_alert(kind=AlertKind.NODE, subject="s", message="m", now=NOW)
     return desk
 
 
@@ -121,6 +124,7 @@ FORGED = [
     ("accounts.account", "credit", {}),
     ("accounts.account", "debit", {}),
     ("accounts.apitoken", "revoke", {"reason": "forged"}),
+    ("accounts.alert", "acknowledge", {}),
     ("transactions.transaction", "reconcile", {}),
     ("django_celery_beat.periodictask", "enable_tasks", {}),
     ("django_celery_beat.periodictask", "disable_tasks", {}),

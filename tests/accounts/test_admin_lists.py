@@ -11,7 +11,8 @@ from django.urls import reverse
 
 from accounts.admin import base
 from accounts.ledger import place_hold
-from accounts.models import Account, AuditEvent, Entry, Hold, Journal
+from accounts.models import Account, Alert, AlertKind, AuditEvent, Entry, Hold, Journal
+from accounts.services.alerts import acknowledge_alert, raise_alert
 from accounts.services.audit import record_audit
 from accounts.services.tokens import create_token
 from tasks.progress import create_run
@@ -53,6 +54,9 @@ def make_rows(label: str, count: int, desk: Desk) -> None:
                 create_token(user=user, name="till")
             case "accounts.auditevent":
                 record_audit(actor=user, action="user.waved", target=user)
+            case "accounts.alert":
+                raise_alert(kind=AlertKind.NODE, subject=f"{user}", message="m", now=NOW)
+                acknowledge_alert(actor=user, alert_id=Alert.objects.latest("pk").pk, now=NOW)
             case "tasks.taskrun":
                 create_run(name="Count sheep", owner=user, total=9)
             case "transactions.wallet":
@@ -76,6 +80,7 @@ def make_rows(label: str, count: int, desk: Desk) -> None:
         "accounts.hold",
         "accounts.apitoken",
         "accounts.auditevent",
+        "accounts.alert",
         "tasks.taskrun",
         "transactions.transaction",
     ],

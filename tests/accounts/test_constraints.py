@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from accounts.models import Account, AccountKind, ApiToken, AuditEvent, Entry, Hold, Journal, JournalKind, User
+from accounts.models import Account, AccountKind, Alert, ApiToken, AuditEvent, Entry, Hold, Journal, JournalKind, User
 from accounts.money import WEI_MAX
 from tests.desk import NOW, credit, make_account, make_user
 from tests.rules import execute, refused_by, rules_of
@@ -28,6 +28,7 @@ class Rows:
             account=self.account, source="released", amount_in_wei=1, status="released", resolved_at=NOW
         )
         self.token = ApiToken.objects.create(user=self.user, name="t", start="txn_", token_hash="a" * 64)
+        self.alert = Alert.objects.create(kind="node", subject="s", message="m", opened_at=NOW, last_seen_at=NOW)
         self.event = AuditEvent.objects.create(actor=self.user, action="a", target_type="t", target_id="1")
 
 
@@ -36,7 +37,7 @@ def rows() -> Rows:
     return Rows()
 
 
-def update(model: type[Account] | type[Hold], pk: int, **columns: object) -> None:
+def update(model: type[Account] | type[Hold] | type[Alert], pk: int, **columns: object) -> None:
     """Write columns past the ledger."""
     model.objects.filter(pk=pk).update(**columns)
 
@@ -167,6 +168,17 @@ BREAKS: dict[str, list[Callable[[Rows], object]]] = {
     # Tokens and the audit trail
     "accounts_apitoken_hash_used_once": [
         lambda rows: ApiToken.objects.create(user=make_user(), name="t", start="txn_", token_hash="a" * 64),
+    ],
+    # Alerts
+    "accounts_alert_open_once_for_each_subject": [
+        lambda rows: Alert.objects.create(kind="node", subject="s", message="n", opened_at=NOW, last_seen_at=NOW),
+    ],
+    "accounts_alert_kind_known": [
+        lambda rows: update(Alert, rows.alert.pk, kind="weather"),
+    ],
+    "accounts_alert_acknowledged_by_somebody": [
+        lambda rows: update(Alert, rows.alert.pk, acknowledged_at=NOW),
+        lambda rows: update(Alert, rows.alert.pk, acknowledged_by=rows.user),
     ],
     "accounts_auditevent_append_only": [
         lambda rows: AuditEvent.objects.filter(pk=rows.event.pk).update(reason="A better one"),

@@ -4,14 +4,15 @@ import pytest
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
-from accounts.models import Account, Hold, Journal
+from accounts.models import Account, Alert, AlertKind, Hold, Journal
+from accounts.services.alerts import raise_alert
 from accounts.services.tokens import authenticate
 from tasks.models import TaskRun
 from tasks.progress import advance_run, create_run, start_run
 from tasks.schedules import create_default_schedules
 from tests.browser.conftest import OpenPage
 from tests.conftest import StartWorker
-from tests.desk import ETHER, Desk, make_account, make_user
+from tests.desk import ETHER, NOW, Desk, make_account, make_user
 from tests.staff import PASSWORD, balances, make_staff
 from transactions.models import Transaction
 
@@ -26,6 +27,7 @@ def desk(transactional_db: None) -> Desk:
     desk.accept(ETHER)
     desk.broadcast()
     create_default_schedules()
+    raise_alert(kind=AlertKind.WALLET_BALANCE_LOW, subject=desk.wallet.address, message="m" * 1_000, now=NOW)
     run = create_run(name="Count sheep", total=80)
     start_run(run.pk)
     advance_run(run.pk, 17)
@@ -53,6 +55,7 @@ def pages_to_look_at() -> list[str]:
         "accounts_hold": Hold.objects.latest("pk").pk,
         "accounts_apitoken": None,
         "accounts_auditevent": None,
+        "accounts_alert": Alert.objects.latest("pk").pk,
         "transactions_transaction": payment.pk,
         "transactions_wallet": payment.wallet_id,
         "tasks_taskrun": TaskRun.objects.latest("created_at").pk,

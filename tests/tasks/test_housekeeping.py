@@ -2,21 +2,25 @@
 
 import datetime as dt
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import time_machine
-from django.db import connection
+from django.db import connection, connections
 from django.utils import timezone
+from pytest_django import Settings
 
 from accounts.locks import advisory_lock
-from accounts.models import Account
+from accounts.models import Account, Alert, AlertKind
+from accounts.services.alerts import raise_alert
 from tasks import books
-from tasks.housekeeping import check_ledger, clean_up, close_dead_runs
+from tasks.housekeeping import check_ledger, clean_up, close_dead_runs, mail_alerts
 from tasks.models import TaskRun
 from tasks.progress import HARD_TIME_LIMIT_SECONDS_MAX, create_run, finish_run, start_run
 from tests.conftest import StartWorker
 from tests.desk import ETHER, Desk
+from tests.mail_server import REFUSAL, mail_server
 from txnsite.stack.process import wait_for
 
 
@@ -122,3 +126,40 @@ def test_dead_runs_are_closed() -> None:
     close_dead_runs()
     dead.refresh_from_db()
     assert dead.status == "Failed"
+
+
+@pytest.fixture
+def told(settings: Settings) -> Settings:
+    """Alerts go to somebody by a real mail server, whose port a test sets."""
+    settings.ALERT_EMAILS = ["ops@desk.test"]
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_TIMEOUT = "127.0.0.1", 0.2
+    raise_alert(kind=AlertKind.NODE, subject="s", message="m", now=timezone.now())
+    return settings
+
+
+@pytest.mark.django_db(transaction=True)
+def test_alerts_are_mailed_by_one_at_a_time(told: Settings) -> None:
+    def run(_: int) -> None:
+        try:
+            mail_alerts()
+        finally:
+            connections.close_all()
+
+    with mail_server() as server, ThreadPoolExecutor(4) as threads:
+        told.EMAIL_PORT = server.port
+        list(threads.map(run, range(4)))
+    assert len(server.mails) == 1
+    assert Alert.objects.get().mailed_at is not None
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("greeting", [REFUSAL, b""], ids=["refuses", "hangs"])
+def test_a_mail_server_that_takes_nothing_is_a_warning_and_no_more(
+    told: Settings, greeting: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with mail_server(greeting) as server:
+        told.EMAIL_PORT = server.port
+        mail_alerts()
+    assert [record.levelname for record in caplog.records if "mail server" in record.message] == ["WARNING"]
+    assert Alert.objects.get().mailed_at is None

@@ -1,0 +1,101 @@
+"""Alerts in the admin: what is wrong now first, acknowledged by those who may, and a banner as long as nobody has."""
+
+from typing import Any
+
+import pytest
+from django.contrib.messages import get_messages
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.admin import alerts
+from accounts.models import Alert, AlertKind
+from accounts.services.alerts import acknowledge_alert, raise_alert, resolve_alert
+from tests.desk import make_user
+from tests.pages import links_of, text_of
+from tests.staff import Staff, events, make_staff
+
+pytestmark = pytest.mark.django_db
+LIST = reverse("admin:accounts_alert_changelist")
+INDEX = reverse("admin:index")
+
+
+@pytest.fixture
+def operator(db: None) -> Staff:
+    return make_staff("operators")
+
+
+def alert(subject: str, kind: AlertKind = AlertKind.NODE) -> Alert:
+    raise_alert(kind=kind, subject=subject, message=f"About {subject}.", now=timezone.now())
+    return Alert.objects.get(subject=subject, resolved_at=None)
+
+
+def acknowledge(staff: Staff, *rows: Alert) -> Any:
+    fields = {"action": "acknowledge", "_selected_action": [row.pk for row in rows], "index": 0}
+    return staff.client.post(LIST, fields)
+
+
+def shown(staff: Staff, **filters: str) -> list[str]:
+    page = staff.client.get(LIST, filters)
+    return [row.subject for row in page.context["cl"].result_list]
+
+
+def test_the_list_shows_open_ones_first_and_filters(operator: Staff) -> None:
+    alert("over")
+    resolve_alert(kind=AlertKind.NODE, subject="over", now=timezone.now())
+    known = alert("known", AlertKind.LOSS)
+    acknowledge_alert(actor=make_user(), alert_id=known.pk, now=timezone.now())
+    alert("new")
+    assert shown(operator) == ["new", "known", "over"]
+    assert shown(operator, state="open") == ["new", "known"]
+    assert shown(operator, state="unacknowledged") == ["new"]
+    assert shown(operator, state="resolved") == ["over"]
+    assert shown(operator, kind__exact="loss") == ["known"]
+    assert shown(operator, q="kno") == ["known"]
+    assert shown(operator, q=f"#{known.pk}") == ["known"]
+
+
+def test_the_page_of_one_tells_everything(operator: Staff) -> None:
+    row = alert("0xabc")
+    page = text_of(operator.client.get(reverse("admin:accounts_alert_change", args=[row.pk])))
+    assert "About 0xabc." in page
+    assert "node unhealthy" in page.lower()
+
+
+def test_operators_acknowledge(operator: Staff) -> None:
+    first, second, third = alert("a"), alert("b"), alert("c")
+    acknowledge_alert(actor=make_user(), alert_id=first.pk, now=timezone.now())
+    answer = acknowledge(operator, first, second)
+    assert [str(message) for message in get_messages(answer.wsgi_request)] == ["Acknowledged: 1 of 2 chosen."]
+    second.refresh_from_db()
+    third.refresh_from_db()
+    assert second.acknowledged_by == operator.user
+    assert third.acknowledged_at is None
+    assert [event.target_id for event in events("alert.acknowledged")] == [str(first.pk), str(second.pk)]
+
+
+def test_too_many_at_once_are_refused(operator: Staff, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alerts, "AT_ONCE_MAX", 1)
+    acknowledge(operator, alert("a"), alert("b"))
+    assert not Alert.objects.exclude(acknowledged_at=None).exists()
+
+
+def test_the_banner_counts_what_nobody_has_acknowledged(operator: Staff) -> None:
+    assert "nobody has acknowledged" not in text_of(operator.client.get(INDEX))
+    first = alert("a")
+    page = operator.client.get(INDEX)
+    assert "1 open alert that nobody has acknowledged" in text_of(page)
+    link = f"{LIST}?state=unacknowledged"
+    assert link in links_of(page)
+    assert operator.client.get(link).status_code == 200
+    alert("b")
+    assert "2 open alerts that nobody" in text_of(operator.client.get(INDEX))
+    acknowledge_alert(actor=operator.user, alert_id=first.pk, now=timezone.now())
+    resolve_alert(kind=AlertKind.NODE, subject="b", now=timezone.now())
+    assert "nobody has acknowledged" not in text_of(operator.client.get(INDEX))
+
+
+def test_who_may_not_see_alerts_sees_no_banner() -> None:
+    alert("a")
+    assert "nobody has acknowledged" in text_of(make_staff("viewers").client.get(INDEX))
+    assert "nobody has acknowledged" not in text_of(make_staff("schedulers").client.get(INDEX))
+    assert make_staff().client.get(INDEX).status_code == 200
