@@ -102,9 +102,7 @@ def hold_again(
     with _constraints_in_words(), db_transaction.atomic():
         account_ids = sorted({hold.account_id for hold in holds} | {losses_id})
         balances = _lock_balances(account_ids)
-        available = dict(
-            Account.objects.filter(pk__in=account_ids).values_list("pk", "available_balance_in_wei")
-        )
+        available = dict(Account.objects.filter(pk__in=account_ids).values_list("pk", "available_balance_in_wei"))
         made_up: dict[str, int] = {}
         for hold in holds:
             available[hold.account_id] -= hold.amount_in_wei

@@ -1,16 +1,24 @@
 """The auditor: what must hold of the books at any time, computed here anew and not by the desk's own checks."""
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 from accounts.models import Account, AccountKind, Entry, Hold, HoldStatus, Journal, JournalKind
 from tests.fakes.chain import FakeChain
-from transactions.models import Transaction, Wallet
-from transactions.states import FailureReason, Stage, Status
+from transactions.models import Attempt, Transaction, Wallet
+from transactions.states import FailureReason, Kind, Purpose, Stage, Status
 
 HOLD_STATUS_BY_STATUS = {
     Status.PENDING: HoldStatus.HELD,
     Status.SUCCESSFUL: HoldStatus.SETTLED,
     Status.FAILED: HoldStatus.RELEASED,
+}
+
+
+FAILURE_BY_PURPOSE = {
+    Purpose.PAYMENT: FailureReason.REVERTED,
+    Purpose.CANCEL: FailureReason.CANCELLED,
+    Purpose.STRANGER: FailureReason.DISPLACED,
 }
 
 
@@ -63,13 +71,34 @@ def _check_payments() -> None:
     ):
         settlements[source][account_id] = amount
     rows = list(Transaction.objects.select_related("wallet"))
-    assert set(holds) == {str(row.pk) for row in rows}, "holds and payments"
-    assert set(settlements) <= {str(row.pk) for row in rows}, "settlements without a payment"
+    rounds = {source for row in rows for source in _rounds(row)}
+    assert set(holds) == {source for row in rows if row.kind == Kind.PAYMENT for source in _rounds(row)}, "holds"
+    assert set(settlements) <= rounds, "settlements without a payment"
+    _check_reversals(rows, settlements)
     for row in rows:
-        hold, settlement = holds[str(row.pk)], settlements.get(str(row.pk))
+        settlement = settlements.get(row.ledger_source)
+        assert (settlement or {}) == _expected_settlement(row), f"{row}: settlement"
+        if row.kind != Kind.PAYMENT:
+            continue
+        hold = holds[row.ledger_source]
         assert hold.status == HOLD_STATUS_BY_STATUS[Status(row.status)], f"{row}: hold of a {row.status} payment"
         assert (hold.account_id, hold.amount_in_wei) == (row.user_account_id, row.total_in_wei), f"{row}: hold"
-        assert (settlement or {}) == _expected_settlement(row), f"{row}: settlement"
+
+
+def _rounds(row: Transaction) -> list[str]:
+    """Return what a row's holds and settlements are known by, one for each time that it was followed."""
+    return [f"{row.pk}.{number}" if number else str(row.pk) for number in range(row.reversals + 1)]
+
+
+def _check_reversals(rows: Sequence[Transaction], settlements: Mapping[str, dict[int, int]]) -> None:
+    """Each settlement of a round that a reorg has undone is taken back to the wei, and no other is."""
+    undone: defaultdict[str, dict[int, int]] = defaultdict(dict)
+    for source, account_id, amount in Entry.objects.filter(journal__kind=JournalKind.REVERSAL).values_list(
+        "journal__source", "account_id", "amount_in_wei"
+    ):
+        undone[source][account_id] = -amount
+    past = [source for row in rows for source in _rounds(row)[:-1] if source in settlements]
+    assert dict(undone) == {source: settlements[source] for source in past}, "reversals"
 
 
 def _expected_settlement(row: Transaction) -> dict[int, int]:
@@ -78,7 +107,10 @@ def _expected_settlement(row: Transaction) -> dict[int, int]:
         return {}
     burned = row.transaction_fee_blockchain_in_wei
     assert burned is not None, f"{row}: settled without its network fee"
-    if row.status == Status.SUCCESSFUL:
+    attempt = Attempt.objects.get(hash=row.transaction_hash)
+    moved = attempt.value_in_wei if attempt.value_in_wei and row.succeeded_on_chain else 0
+    if row.kind == Kind.PAYMENT and row.status == Status.SUCCESSFUL:
+        assert attempt.purpose == Purpose.PAYMENT, f"{row}: paid by an attempt that pays nobody"
         income = Account.objects.get(kind=AccountKind.FEE_INCOME).pk
         entries = {
             row.user_account_id: -row.total_in_wei,
@@ -86,8 +118,12 @@ def _expected_settlement(row: Transaction) -> dict[int, int]:
             income: row.transaction_fee_total_in_wei - burned,
         }
     else:
-        assert row.failure_reason == FailureReason.REVERTED, f"{row}: failed after a nonce was given to it"
-        entries = {row.wallet.account_id: burned, Account.objects.get(kind=AccountKind.NETWORK_FEES).pk: -burned}
+        strangers = attempt.purpose == Purpose.STRANGER
+        kind = AccountKind.EXTERNAL_FUNDING if strangers else AccountKind.NETWORK_FEES
+        opposite = Account.objects.get(kind=kind).pk
+        entries = {row.wallet.account_id: burned + moved, opposite: -burned - moved}
+        if row.kind == Kind.PAYMENT:
+            assert row.failure_reason == FAILURE_BY_PURPOSE[Purpose(attempt.purpose)], f"{row}: failure reason"
     return {account_id: amount for account_id, amount in entries.items() if amount}
 
 

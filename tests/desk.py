@@ -21,7 +21,7 @@ from accounts.models import Account, AccountKind, JournalKind, User
 from tests.books import assert_books_balance
 from tests.fakes.chain import FakeChain
 from transactions.models import Transaction, Wallet
-from transactions.services import broadcast, follow, send, settle
+from transactions.services import broadcast, follow, nonces, replace, send, settle
 from transactions.services.accept import Acceptance, accept_transaction
 from transactions.services.broadcast import broadcast_payments
 from transactions.services.follow import follow_chain
@@ -180,12 +180,17 @@ class Desk:
         raise AssertionError(f"Still under way: {list(Transaction.objects.exclude(stage=Stage.SETTLED).values())}")
 
     def assert_paid_once(self, transactions: Sequence[Transaction]) -> None:
-        """Check that the chain holds each payment once, with its value and recipient, and nothing else."""
+        """Check that the chain holds each payment once, with its value and recipient, and nothing else but no-ops."""
         wanted = sorted((row.to_public_address, row.transaction_amount_in_wei) for row in transactions)
-        found = sorted((tx.to_address, tx.value_in_wei) for tx, receipt in self.chain.mined if receipt.succeeded)
+        found = sorted(
+            (tx.to_address, tx.value_in_wei)
+            for tx, receipt in self.chain.mined
+            if receipt.succeeded and (tx.to_address, tx.value_in_wei) != (tx.from_address, 0)
+        )
         assert found == wanted
-        nonces = [tx.nonce for tx, _ in self.chain.mined]
-        assert nonces == list(range(len(nonces))), "a gap or a repetition among the nonces"
+        for sender in {tx.from_address for tx, _ in self.chain.mined}:
+            used = [tx.nonce for tx, _ in self.chain.mined if tx.from_address == sender]
+            assert used == list(range(len(used))), "a gap or a repetition among the nonces"
 
     def assert_books_balance(self) -> None:
         """Check ledger, holds, payments and, when nothing is under way, the chain."""
@@ -205,7 +210,7 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, point: str) -> Callable[[], bool]:
             fired.append(name)
             raise Crash(name)
 
-    for module in (broadcast, follow, send, settle):
+    for module in (broadcast, follow, nonces, replace, send, settle):
         monkeypatch.setattr(module, "fault_point", die_once, raising=True)
     return lambda: bool(fired)
 

@@ -83,15 +83,19 @@ _WAITS: dict[str, _Words] = {
         "Waiting for one of our wallets",
         "No wallet of ours is ready to send at the moment. The payment goes out by itself as soon as one is.",
     ),
+    WaitReason.UNCLEAR: _Words(
+        "Being checked",
+        "Our wallet holds a transaction that we have to look at before anything else goes out. Nothing of this payment "
+        "was sent; your money stays reserved meanwhile.",
+    ),
+    WaitReason.IN_FLIGHT: _Words(
+        "Waiting in line",
+        "Many payments are on their way just now. This one goes out by itself as soon as there is room.",
+    ),
     WaitReason.NONCE: _Words(
         "Waiting for our staff",
         "Another transaction of our wallet took this payment's place in line. Nothing of it was sent; our staff have "
         "to look at it. Your money stays reserved meanwhile.",
-    ),
-    WaitReason.RECIPIENT: _Words(
-        "Waiting for an answer about the recipient",
-        "This address belongs to a contract, and the network could not yet tell what it costs to pay it. We keep "
-        "asking; the payment goes out by itself once that is known.",
     ),
     WaitReason.KEY: _Words(
         "Waiting for our signature",
@@ -123,6 +127,11 @@ _FAILURES: dict[str, _Words] = {
     FailureReason.CANCELLED: _Words(
         "The payment was cancelled",
         "It was called off before it could reach the recipient.",
+        "If you still want to pay, make a new payment.",
+    ),
+    FailureReason.DISPLACED: _Words(
+        "The payment was not carried out",
+        "Another transaction of our wallet took its place in line, so that it can never reach the recipient.",
         "If you still want to pay, make a new payment.",
     ),
     FailureReason.EXPIRED: _Words(

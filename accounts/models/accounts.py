@@ -16,6 +16,7 @@ class AccountKind(models.TextChoices):
     FEE_INCOME = "fee_income", "fee income"
     NETWORK_FEES = "network_fees", "network fees"
     EXTERNAL_FUNDING = "external_funding", "external funding"
+    LOSSES = "losses", "losses"
 
 
 class Account(models.Model):
@@ -64,7 +65,7 @@ class Account(models.Model):
             models.UniqueConstraint(
                 name="accounts_account_one_for_each_system_kind",
                 fields=["kind"],
-                condition=Q(kind__in=["fee_income", "network_fees", "external_funding"]),
+                condition=Q(kind__in=["fee_income", "network_fees", "external_funding", "losses"]),
             ),
         ]
 

@@ -15,6 +15,8 @@ class JournalKind(models.TextChoices):
     SETTLEMENT = "settlement", "payment settled"
     ADJUSTMENT = "adjustment", "credit or debit by staff"
     WALLET_FUNDING = "wallet_funding", "hot wallet funded"
+    REVERSAL = "reversal", "settlement reversed"
+    LOSS = "loss", "loss covered by the desk"
 
 
 class Journal(models.Model):

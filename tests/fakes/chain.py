@@ -99,6 +99,12 @@ class FakeChain:
         """Evict a transaction from the pool."""
         del self._pool[transaction_hash]
 
+    def put_back(self, raw: bytes) -> None:
+        """Let a transaction wait again, as if a miner had kept it: no fee or replacement rule is asked."""
+        transaction = decode_transaction(raw)
+        assert transaction is not None
+        self._pool[transaction.hash] = transaction
+
     def lose_answers(self, sends: int = 1) -> None:
         """Accept all of the next calls of send_raw, and lose the answer on the way back."""
         self._lost_answers += sends

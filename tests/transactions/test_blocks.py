@@ -7,6 +7,7 @@ from pytest_django.fixtures import Settings
 from accounts.models import Hold, Journal
 from tests.desk import NOW, RECIPIENT, Desk, make_address, stages
 from transactions.chain import BlockHeader, ChainUnavailableError
+from transactions.chain.exceptions import ChainForkError
 from transactions.models import Attempt, Block, Transaction
 from transactions.services import blocks
 from transactions.services.blocks import record_head, record_numbers
@@ -26,26 +27,28 @@ def on_chain(desk: Desk, first: int = 0) -> dict[int, str]:
 
 
 class TestRecordHead:
-    def test_the_first_head_is_taken_as_it_is(self, desk: Desk) -> None:
+    def test_with_the_first_head_some_blocks_below_are_recorded(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(blocks, "STEP", 3)
         desk.chain.mine(7)
         assert record_head(desk.chain, header(desk)) == []
-        assert recorded() == {7: header(desk).hash}
-        assert not desk.chain.asked
+        assert recorded() == on_chain(desk, 4)
 
     def test_the_next_block_and_the_same_one_ask_for_nothing(self, desk: Desk) -> None:
+        record_head(desk.chain, header(desk))
         for _ in range(3):
             desk.chain.mine()
             record_head(desk.chain, header(desk))
             record_head(desk.chain, header(desk))
-        assert recorded() == on_chain(desk, 1)
+        assert recorded() == on_chain(desk)
         assert not desk.chain.asked
 
     def test_blocks_between_are_filled_in(self, desk: Desk) -> None:
-        desk.chain.mine()
         record_head(desk.chain, header(desk))
         desk.chain.mine(5)
         record_head(desk.chain, header(desk))
-        assert recorded() == on_chain(desk, 1)
+        assert recorded() == on_chain(desk)
         assert desk.chain.asked == {"headers": 1}
 
     def test_another_block_of_the_same_number_is_a_reorg(self, desk: Desk) -> None:
@@ -76,15 +79,36 @@ class TestRecordHead:
         assert recorded() == on_chain(desk)
         assert set(recorded()) == {0, 1, 2, 3}
 
-    def test_a_gap_wider_than_the_window_is_left(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(blocks, "WINDOW", 4)
-        desk.chain.mine()
+    def test_a_wide_gap_is_walked_in_stages_without_leaving_a_block_out(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(blocks, "WALK_MAX", 8)
+        record_head(desk.chain, header(desk))
+        desk.chain.mine(20)
+        for walked in (8, 16, 20):
+            record_head(desk.chain, header(desk))
+            assert set(recorded()) == set(range(walked + 1))
+        assert recorded() == on_chain(desk)
+
+    def test_a_fork_below_all_that_is_recorded_is_no_chain_of_ours(self, desk: Desk) -> None:
+        desk.chain.mine(9)
+        record_head(desk.chain, header(desk))
+        Block.objects.filter(number__lt=5).delete()
+        desk.chain.reorg(6)
+        before = recorded()
+        with pytest.raises(ChainForkError):
+            record_head(desk.chain, header(desk))
+        assert recorded() == before
+
+    def test_a_fork_is_found_however_far_down(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(blocks, "STEP", 3)
         record_head(desk.chain, header(desk))
         desk.chain.mine(20)
         record_head(desk.chain, header(desk))
-        assert recorded() == {
-            number: hash_ for number, hash_ in on_chain(desk).items() if number in {1, 18, 19, 20, 21}
-        }
+        desk.chain.reorg(13)
+        desk.chain.mine(2)
+        record_head(desk.chain, header(desk))
+        assert recorded() == on_chain(desk)
 
     def test_blocks_that_the_node_can_not_give_are_no_reason_to_take_anything_back(
         self, desk: Desk, monkeypatch: pytest.MonkeyPatch
@@ -124,6 +148,7 @@ class TestRecordHead:
     def test_numbers_known_are_not_asked_for_again(self, desk: Desk) -> None:
         desk.chain.mine(3)
         desk.follow()
+        Block.objects.filter(number__lt=3).delete()
         desk.chain.asked.clear()
         record_numbers(desk.chain, {1, 2, 99})
         assert set(recorded()) == {1, 2, 3}
@@ -270,19 +295,18 @@ class TestReorg:
         desk.assert_paid_once([payment])
         desk.assert_books_balance()
 
-    def test_deeper_than_the_recorded_window(
+    def test_deeper_than_is_compared_at_a_time(
         self, desk: Desk, monkeypatch: pytest.MonkeyPatch, settings: Settings
     ) -> None:
-        monkeypatch.setattr(blocks, "WINDOW", 3)
+        monkeypatch.setattr(blocks, "STEP", 3)
         settings.CONFIRMATIONS = 20
         payments = desk.accept_many(2)
         desk.broadcast()
         desk.mine(12)
         desk.chain.reorg(12, back_to_pool=True)
-        desk.chain.mine()
         desk.follow()
         assert stages(payments) == ["BROADCAST"] * 2
-        desk.follow()
+        desk.mine()
         assert stages(payments) == ["MINED"] * 2
         assert set(Transaction.objects.values_list("block_number", flat=True)) == {13}
         desk.run_to_the_end()

@@ -10,11 +10,13 @@ from pytest_django.fixtures import Settings
 
 from accounts.keys import forget_signers
 from accounts.models import Account, Hold
-from tests.desk import ETHER, FEE, GWEI, RECIPIENT, Desk, make_address, stages
+from tests.desk import ETHER, FEE, GWEI, NOW, RECIPIENT, Desk, make_address, stages
 from tests.fakes.chain import FakeChain
 from transactions.chain import SendResult
 from transactions.models import Attempt, Transaction, Wallet
-from transactions.services.broadcast import broadcast_payments, broadcast_wallet, has_work
+from transactions.services.broadcast import broadcast_payments, has_work
+from transactions.services.refuse import refuse_unsigned
+from transactions.states import FailureReason
 
 
 def waits(*payments: Transaction) -> list[str]:
@@ -70,6 +72,7 @@ class TestSent:
 
     def test_in_the_order_of_acceptance_with_nonces_without_a_gap(self, desk: Desk, settings: Settings) -> None:
         settings.CHAIN_RPC_BATCH_SIZE = 3
+        desk.chain.blocks[-1].nonces[desk.wallet.address] = 5
         Wallet.objects.update(next_nonce=5)
         payments = desk.accept_many(8)
         assert desk.broadcast() == 8
@@ -401,14 +404,47 @@ class TestSendsThatGoWrong:
 
 
 class TestWallets:
-    def test_payments_that_one_wallet_can_not_afford_go_out_from_the_next(self, desk: Desk) -> None:
-        desk.chain.set_balance(desk.wallet.address, 2 * ETHER)
+    def test_each_payment_goes_out_from_the_wallet_with_most_left(self, desk: Desk) -> None:
+        desk.chain.set_balance(desk.wallet.address, 4 * ETHER)
         second = desk.add_wallet()
-        payments = [desk.accept(ETHER), desk.accept(5 * ETHER), desk.accept(ETHER // 2)]
-        assert desk.broadcast() == 3
+        desk.chain.set_balance(second.address, 6 * ETHER)
+        payments = [desk.accept(3 * ETHER), desk.accept(2 * ETHER), desk.accept(2 * ETHER), desk.accept(ETHER)]
+        assert desk.broadcast() == 4
         rows = Transaction.objects.order_by("pk").values_list("wallet_id", "nonce")
-        assert list(rows) == [(desk.wallet.pk, 0), (second.pk, 0), (desk.wallet.pk, 1)]
-        assert stages(payments) == ["BROADCAST"] * 3
+        assert list(rows) == [(second.pk, 0), (desk.wallet.pk, 0), (second.pk, 1), (desk.wallet.pk, 1)]
+        assert stages(payments) == ["BROADCAST"] * 4
+        desk.run_to_the_end()
+        desk.assert_paid_once(payments)
+
+    def test_what_is_under_way_is_no_longer_left(self, desk: Desk) -> None:
+        desk.chain.set_balance(desk.wallet.address, 10 * ETHER)
+        second = desk.add_wallet()
+        desk.chain.set_balance(second.address, 9 * ETHER)
+        for amount, payer in ((3 * ETHER, desk.wallet), (ETHER, second), (ETHER, second), (ETHER, desk.wallet)):
+            payment = desk.accept(amount)
+            desk.broadcast()
+            payment.refresh_from_db()
+            assert payment.wallet_id == payer.pk
+
+    def test_no_more_than_so_many_are_under_way_from_one_wallet(self, desk: Desk, settings: Settings) -> None:
+        settings.WALLET_IN_FLIGHT_MAX = 2
+        payments = desk.accept_many(5)
+        assert desk.broadcast() == 2
+        assert waits(*payments) == ["", "", "in_flight", "in_flight", "in_flight"]
+        desk.mine()
+        assert desk.broadcast() == 2
+        desk.run_to_the_end()
+        desk.assert_paid_once(payments)
+
+    def test_a_draining_wallet_is_given_nothing_new(self, desk: Desk) -> None:
+        first = desk.accept()
+        desk.broadcast()
+        Wallet.objects.update(draining_at=desk.wallet.created_at)
+        waiting = desk.accept()
+        assert desk.broadcast() == 0
+        assert waits(waiting) == ["wallet"]
+        desk.mine(10)
+        assert stages([first, waiting]) == ["SETTLED", "ACCEPTED"]
 
     def test_a_paused_wallet_sends_nothing_and_the_other_sends_all(self, desk: Desk) -> None:
         second = desk.add_wallet()
@@ -488,7 +524,7 @@ class TestRaces:
             answer = terms(*args)  # type: ignore[arg-type]
             monkeypatch.setattr(chain, "terms", terms)
             # The same session can take the advisory lock again: exactly the case of a lock that doesn't protect.
-            assert broadcast_wallet(Wallet.objects.get(pk=self.desk.wallet.pk), chain) > 0
+            assert broadcast_payments(chain) > 0
             return answer
 
         monkeypatch.setattr(chain, "terms", overtake)
@@ -534,17 +570,12 @@ class TestRaces:
     def test_one_payment_taken_meanwhile_sends_the_whole_batch_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
         desk = self.desk
         payments = desk.accept_many(3)
-        refusing = payments[1].to_public_address
         terms = desk.chain.terms
 
         def reject_one_meanwhile(*args: object) -> object:
             answer = terms(*args)  # type: ignore[arg-type]
             monkeypatch.setattr(desk.chain, "terms", terms)
-            desk.chain.reverting.add(refusing)
-            only = Transaction.objects.filter(pk=payments[1].pk)
-            with monkeypatch.context() as patch:
-                patch.setattr("transactions.services.broadcast._peek", lambda after: list(only) if not after else [])
-                broadcast_wallet(desk.wallet, desk.chain)
+            refuse_unsigned({payments[1].pk: "no"}, FailureReason.REJECTED, NOW)
             return answer
 
         monkeypatch.setattr(desk.chain, "terms", reject_one_meanwhile)

@@ -31,7 +31,7 @@ def test_a_payment_whose_bytes_a_reorg_lost_is_not_taken_for_paid(desk: Desk) ->
     lost = desk.accept(1)
     desk.broadcast()
     desk.mine()
-    Wallet.objects.exclude(pk=other.pk).update(paused_at=timezone.now())
+    Wallet.objects.exclude(pk=other.pk).update(paused_at=timezone.now(), paused_reason="A test.")
     mined = desk.accept(2)
     desk.broadcast()
     desk.chain.reorg(1)

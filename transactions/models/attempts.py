@@ -20,7 +20,9 @@ class Attempt(models.Model):
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="attempts", db_index=False)
     nonce = models.BigIntegerField()
     transaction = models.ForeignKey(Transaction, on_delete=models.PROTECT, related_name="attempts")
-    purpose = models.CharField(max_length=10, choices=Purpose.choices, default=Purpose.PAYMENT)
+    purpose = models.CharField(
+        max_length=10, choices=Purpose.choices, default=Purpose.PAYMENT, db_default=Purpose.PAYMENT
+    )
     value_in_wei = WeiField(null=True, blank=True, help_text="Of a stranger's transaction: what it moved.")
     hash = models.CharField(max_length=66)
     raw_transaction = models.BinaryField()
@@ -28,9 +30,13 @@ class Attempt(models.Model):
     max_fee_per_gas_in_wei = WeiField()
     max_priority_fee_per_gas_in_wei = WeiField()
     signed_at = models.DateTimeField(default=timezone.now)
-    signed_block = models.BigIntegerField(default=0, help_text="The newest block known when it was signed.")
+    signed_block = models.BigIntegerField(
+        default=0, db_default=0, help_text="The newest block known when it was signed."
+    )
     sent_at = models.DateTimeField(null=True, blank=True)
-    sent_block = models.BigIntegerField(default=0, help_text="The newest block known when it was last sent.")
+    sent_block = models.BigIntegerField(
+        default=0, db_default=0, help_text="The newest block known when it was last sent."
+    )
     sends = models.PositiveIntegerField(default=0)
     last_error = models.CharField(max_length=500, blank=True)
 

@@ -21,7 +21,7 @@ class Transaction(models.Model):
     and settled in the same way, and its account is one of the desk's own.
     """
 
-    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.PAYMENT)
+    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.PAYMENT, db_default=Kind.PAYMENT)
     user_account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="transactions", db_index=False)
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
     stage = models.CharField(max_length=10, choices=Stage.choices, default=Stage.ACCEPTED)
@@ -45,7 +45,9 @@ class Transaction(models.Model):
     block_hash = models.CharField(max_length=66, blank=True)
     succeeded_on_chain = models.BooleanField(null=True, blank=True)
 
-    reversals = models.PositiveSmallIntegerField(default=0, help_text="How often a reorg has undone its settlement.")
+    reversals = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="How often a reorg has undone its settlement."
+    )
 
     accepted_at = models.DateTimeField(default=timezone.now)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)

@@ -22,7 +22,10 @@ class Wallet(models.Model):
         null=True, blank=True, editable=False, help_text="Since when the chain holds transactions that nobody knows."
     )
     progress_block = models.BigIntegerField(
-        default=0, editable=False, help_text="The newest block that was seen to hold one of its transactions."
+        default=0,
+        db_default=0,
+        editable=False,
+        help_text="The newest block that was seen to hold one of its transactions.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 

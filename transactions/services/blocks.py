@@ -38,7 +38,8 @@ def record_head(chain: Chain, head: BlockHeader) -> list[int]:
     """
     last = Block.objects.order_by("-number").first()
     if last is None:
-        _save([head])
+        # Some blocks below the head, so that a reorg is understood from the start.
+        _save(_walk(chain, max(0, head.number - STEP), head))
         return []
     path = _walk(chain, last.number + 1, head)
     if path and path[0].parent_hash == last.hash:
@@ -84,7 +85,8 @@ def _walk(chain: Chain, first_number: int, head: BlockHeader) -> list[BlockHeade
     numbers = range(first_number, min(head.number, first_number + WALK_MAX - 1) + 1)
     if not numbers:
         return []
-    headers = chain.headers([number for number in numbers if number != head.number])
+    between = [number for number in numbers if number != head.number]
+    headers = chain.headers(between) if between else {}
     headers[head.number] = head
     path = [headers[number] for number in numbers if number in headers]
     parents = [None, *(block.hash for block in path)]

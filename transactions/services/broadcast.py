@@ -67,10 +67,12 @@ def broadcast_payments(chain: Chain | None = None) -> int:
         signers = _load_signers(wallets)
         taken = _resend(signers, chain) + _mend(signers, chain)
         sending = {wallet: signer for wallet, signer in signers.items() if wallet.draining_at is None}
-        if not sending:
+        if sending:
+            taken += _broadcast_batches(sending, chain)
+        else:
             _wait_for_wallets(wallets)
-            return taken
-        return taken + _broadcast_batches(sending, chain)
+        _tell_unclear()
+        return taken
 
 
 def has_work() -> bool:
@@ -133,15 +135,22 @@ def _wait_for_wallets(wallets: list[Wallet]) -> None:
     set_wait_reason({row.pk: reason for row in _accepted()})
 
 
-def _accepted(after_id: int = 0) -> list[Transaction]:
-    """Return the next payments to send, but none that a transaction which nobody can tell may have paid already."""
-    waiting = Transaction.objects.filter(stage=Stage.ACCEPTED, pk__gt=after_id).order_by("pk")
+def _tell_unclear() -> None:
+    """Say of payments that a transaction which nobody can tell may have paid already that they wait for that."""
     until = unclear_until()
     if until is not None:
-        unclear = waiting.filter(accepted_at__lte=until).values_list("pk", flat=True)
-        set_wait_reason(dict.fromkeys(unclear[: settings.CHAIN_RPC_BATCH_SIZE], WaitReason.UNCLEAR))
+        unclear = Transaction.objects.filter(stage=Stage.ACCEPTED, accepted_at__lte=until).order_by("pk")
+        ids = unclear.values_list("pk", flat=True)[: settings.CHAIN_RPC_BATCH_SIZE]
+        set_wait_reason(dict.fromkeys(ids, WaitReason.UNCLEAR))
+
+
+def _accepted(after_id: int = 0) -> list[Transaction]:
+    """Return the next payments to send, but none that a transaction which nobody can tell may have paid already."""
+    waiting = Transaction.objects.filter(stage=Stage.ACCEPTED, pk__gt=after_id)
+    until = unclear_until()
+    if until is not None:
         waiting = waiting.filter(accepted_at__gt=until)
-    return list(waiting[: settings.CHAIN_RPC_BATCH_SIZE])
+    return list(waiting.order_by("pk")[: settings.CHAIN_RPC_BATCH_SIZE])
 
 
 def _broadcast_batches(signers: Signers, chain: Chain) -> int:
@@ -176,14 +185,17 @@ def _broadcast_batch(batch: list[Transaction], signers: Signers, chain: Chain) -
 
     :raises _UnfitWalletError: when a wallet was taken out of `signers`; nothing was sent.
     """
-    purses = open_purses(signers)
-    wallets = share_out(batch, purses)
-    set_wait_reason({row.pk: WaitReason.IN_FLIGHT for row in batch if row.pk not in wallets})
-    batch = [row for row in batch if row.pk in wallets]
-    if not batch:
-        return None
-    terms = _ask_terms(batch, wallets, signers, chain)
-    if terms is None:
+    try:
+        purses = open_purses(signers, chain)
+        wallets = share_out(batch, purses)
+        set_wait_reason({row.pk: WaitReason.IN_FLIGHT for row in batch if row.pk not in wallets})
+        batch = [row for row in batch if row.pk in wallets]
+        if not batch:
+            return None
+        terms = chain.terms(_transfers(batch, wallets), [wallet.address for wallet in signers])
+    except ChainError as error:
+        logger.warning("No terms from the node: %s", error)
+        set_wait_reason({row.pk: WaitReason.NODE for row in batch})
         return None
     if _take_out_unfit(signers, terms, chain):
         raise _UnfitWalletError
@@ -202,18 +214,8 @@ def _broadcast_batch(batch: list[Transaction], signers: Signers, chain: Chain) -
     return None if _is_too_dear(terms.quote) else sent
 
 
-def _ask_terms(
-    batch: list[Transaction], wallets: dict[int, Wallet], signers: Signers, chain: Chain
-) -> BroadcastTerms | None:
-    transfers = [
-        Transfer(wallets[row.pk].address, row.to_public_address, row.transaction_amount_in_wei) for row in batch
-    ]
-    try:
-        return chain.terms(transfers, [wallet.address for wallet in signers])
-    except ChainError as error:
-        logger.warning("No terms from the node: %s", error)
-        set_wait_reason({row.pk: WaitReason.NODE for row in batch})
-        return None
+def _transfers(batch: list[Transaction], wallets: dict[int, Wallet]) -> list[Transfer]:
+    return [Transfer(wallets[row.pk].address, row.to_public_address, row.transaction_amount_in_wei) for row in batch]
 
 
 def _take_out_unfit(signers: Signers, terms: BroadcastTerms, chain: Chain) -> bool:
@@ -253,9 +255,9 @@ def _save_attempts(signed: dict[Wallet, list[Attempt]]) -> list[Attempt]:
     with db_transaction.atomic():
         for wallet in sorted(signed, key=lambda wallet: wallet.pk):
             first, last = signed[wallet][0].nonce, signed[wallet][-1].nonce
-            if not Wallet.objects.filter(pk=wallet.pk, next_nonce=first, paused_at__isnull=True, draining_at__isnull=True).update(
-                next_nonce=last + 1
-            ):
+            if not Wallet.objects.filter(
+                pk=wallet.pk, next_nonce=first, paused_at__isnull=True, draining_at__isnull=True
+            ).update(next_nonce=last + 1):
                 raise _RacedError
         moved = move_transactions(
             [attempt.transaction_id for attempt in attempts],

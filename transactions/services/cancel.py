@@ -8,25 +8,43 @@ import datetime as dt
 from django.db import transaction as db_transaction
 
 from accounts.models import User
-from accounts.services.audit import record_event
+from accounts.services.audit import record_audit
 from transactions.detail import announce_change
-from transactions.exceptions import NotCancellableError
+from transactions.exceptions import NotCancellableError, TransactionNotFoundError
 from transactions.models import Transaction
 from transactions.services.refuse import refuse_unsigned
 from transactions.states import FailureReason, Kind, Stage, WaitReason
 
 
-def cancel_transaction(row: Transaction, *, actor: User, reason: str = "", now: dt.datetime) -> Transaction:
-    """Call a payment off and return it as it is then; asked twice, it is done once.
+def cancel_transaction(*, actor: User, transaction_id: int, reason: str = "", now: dt.datetime) -> Transaction:
+    """Call a payment off and return it as it is then. Asked for again, nothing happens again.
 
-    :raises NotCancellableError: when a block holds it already, or it is final and was not cancelled.
+    Whether the actor may do so is the caller's to check.
+
+    :raises TransactionNotFoundError: when there is no such payment.
+    :raises NotCancellableError: when a block holds it already, or it is over without having been cancelled.
     """
     with db_transaction.atomic():
-        if not refuse_unsigned({row.pk: ""}, FailureReason.CANCELLED, now):
-            _ask_for_replacement(row, now)
-        row = Transaction.objects.select_related("user_account").get(pk=row.pk)
-        cancelled = row.failure_reason == FailureReason.CANCELLED
-        if not cancelled and (row.cancel_requested_at is None or row.is_final):
-            raise NotCancellableError()
-        record_event(...)
+        row = (
+            Transaction.objects.select_for_update(no_key=True, of=("self",))
+            .filter(pk=transaction_id, kind=Kind.PAYMENT)
+            .first()
+        )
+        if row is None:
+            raise TransactionNotFoundError
+        if row.failure_reason == FailureReason.CANCELLED or (row.cancel_requested_at and not row.is_final):
+            return row
+        if row.stage == Stage.ACCEPTED:
+            refuse_unsigned({row.pk: ""}, FailureReason.CANCELLED, now)
+            action = "payment.cancelled"
+        elif row.stage in (Stage.SIGNED, Stage.BROADCAST):
+            announce_change([row.pk])
+            # What it has waited for may not be what its cancel waits for.
+            columns = {"cancel_requested_at": now, "wait_reason": WaitReason.NOTHING.value}
+            Transaction.objects.filter(pk=row.pk).update(**columns)
+            action = "payment.cancel_requested"
+        else:
+            raise NotCancellableError
+        record_audit(actor=actor, action=action, target=row, reason=reason)
+        row.refresh_from_db()
     return row

@@ -18,7 +18,8 @@ from django.utils import timezone
 
 from accounts.keys import Signer, UnsignedTransfer
 from accounts.ledger import system_account
-from accounts.models import AccountKind
+from accounts.models import AccountKind, AlertKind
+from accounts.services.alerts import raise_alert
 from transactions.chain.client import Chain
 from transactions.chain.exceptions import ChainError
 from transactions.chain.types import BroadcastTerms, FeeQuote, MinedTransaction, NonceCount
@@ -95,9 +96,9 @@ def explain_used_nonces(wallet: Wallet, nonce_count: int, head_number: int, chai
     known = set(attempts.values_list("hash", flat=True))
     for nonce, mined in chain.transactions_of(wallet.address, [nonce for nonce in rows if nonce is not None]).items():
         if mined.hash not in known:
-            row = rows[nonce]
-            logger.error("The nonce %s of %s was used by %s, which this desk did not sign.", nonce, wallet, mined.hash)
-            insert_attempts([unsigned_attempt(row, wallet, mined)])
+            with db_transaction.atomic():
+                insert_attempts([unsigned_attempt(rows[nonce], wallet, mined)])
+                _tell_of_stranger(wallet, mined)
 
 
 def is_payment(row: Transaction, mined: MinedTransaction) -> bool:
@@ -121,7 +122,7 @@ def take_in_stranger(wallet: Wallet, mined: MinedTransaction) -> bool:
             transaction_hash=mined.hash,
         )
         insert_attempts([unsigned_attempt(row, wallet, mined)])
-    logger.error("Nonce %s of %s was used by %s, which this desk did not sign.", mined.nonce, wallet, mined.hash)
+        _tell_of_stranger(wallet, mined)
     return True
 
 
@@ -175,6 +176,15 @@ def _take_in_strangers(wallet: Wallet, nonce_count: int, chain: Chain) -> None:
     if wallet.unknown_since is not None and timezone.now() - wallet.unknown_since > PATIENCE:
         reason = f"No node can tell what used nonce {nonce}: one that keeps older blocks has to be asked."
         pause_wallet(wallet, reason, timezone.now())
+
+
+def _tell_of_stranger(wallet: Wallet, mined: MinedTransaction) -> None:
+    message = (
+        f"{mined.hash} used nonce {mined.nonce} and was not signed by this desk as it is now: another program has the "
+        "key, or the database was restored from a backup. It is booked as what it did."
+    )
+    subject = f"{wallet.address} nonce {mined.nonce}"
+    raise_alert(kind=AlertKind.NONCE_DRIFT, subject=subject, message=message, now=timezone.now())
 
 
 def _candidates(mined: MinedTransaction) -> list[int]:

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db import connection
 
 from accounts.keys import UnsignedTransfer
+from transactions.chain.client import Chain
 from transactions.chain.types import BroadcastTerms, EstimateOutcome
 from transactions.models import Transaction, Wallet
 from transactions.services.pricing import PLAIN_GAS, price_transfer
@@ -20,14 +21,14 @@ GAS_MARGIN_PERCENT = 20
 class Purse:
     """What a wallet can still give away.
 
-    `funds_in_wei` is what it holds by the ledger, `under_way_in_wei` the most that payments under way can still take
+    `funds_in_wei` is what it holds on the chain, `under_way_in_wei` the most that payments under way can still take
     from it, and `room` how many more may be under way.
     """
 
     wallet: Wallet
-    funds_in_wei: int
     under_way_in_wei: int
     room: int
+    funds_in_wei: int = 0
 
     @property
     def left_in_wei(self) -> int:
@@ -43,36 +44,40 @@ class Plan:
     wait: dict[int, WaitReason] = field(default_factory=dict)
 
 
-def open_purses(wallets: Iterable[Wallet]) -> list[Purse]:
-    """Return what each wallet can still give away.
+def open_purses(wallets: Iterable[Wallet], chain: Chain) -> list[Purse]:
+    """Return what each wallet can still give away, in id order.
 
-    Look before the chain is asked for balances: what is mined in between is then counted twice, and never left out.
+    The chain is asked last: what is mined in between is then counted twice, and never left out.
+
+    :raises ChainError: when the node doesn't answer.
     """
     by_id = {wallet.pk: wallet for wallet in wallets}
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT wallet.id, -account.current_balance_in_wei, coalesce(under_way.wei, 0), coalesce(under_way.count, 0)
-            FROM transactions_wallet AS wallet
-            JOIN accounts_account AS account ON account.id = wallet.account_id
-            LEFT JOIN (
-                SELECT wallet_id, count(*), sum(transaction_amount_in_wei + transaction_fee_total_in_wei) AS wei
-                FROM transactions_transaction WHERE stage IN ('SIGNED', 'BROADCAST') GROUP BY wallet_id
-            ) AS under_way ON under_way.wallet_id = wallet.id
-            WHERE wallet.id = ANY(%s) ORDER BY wallet.id
+            SELECT wallet_id, count(*), sum(transaction_amount_in_wei + transaction_fee_total_in_wei)
+            FROM transactions_transaction
+            WHERE stage IN ('SIGNED', 'BROADCAST') AND wallet_id = ANY(%s) GROUP BY wallet_id
             """,
             [list(by_id)],
         )
-        return [
-            Purse(by_id[wallet_id], int(funds), int(under_way), settings.WALLET_IN_FLIGHT_MAX - count)
-            for wallet_id, funds, under_way, count in cursor.fetchall()
-        ]
+        under_way = {wallet_id: (count, int(wei)) for wallet_id, count, wei in cursor.fetchall()}
+    purses = []
+    for wallet_id, wallet in sorted(by_id.items()):
+        count, wei = under_way.get(wallet_id, (0, 0))
+        purses.append(Purse(wallet, wei, settings.WALLET_IN_FLIGHT_MAX - count))
+    if len(purses) > 1:
+        # With one wallet there is no choice, and the terms will tell.
+        balances = chain.balances([purse.wallet.address for purse in purses], block_number=None)
+        for purse in purses:
+            purse.funds_in_wei = balances[purse.wallet.address]
+    return purses
 
 
 def share_out(batch: Sequence[Transaction], purses: Sequence[Purse]) -> dict[int, Wallet]:
     """Choose a wallet for each payment, by the payment's id: always the one with most left and room for one more.
 
-    Which of them can really pay is for the chain to say. Payments that no wallet has room for are absent.
+    Payments that no wallet has room for are absent.
     """
     left = {purse.wallet: purse.left_in_wei for purse in purses}
     room = {purse.wallet: purse.room for purse in purses}

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from transactions.chain.types import FeeQuote
 
-
 PLAIN_GAS = 21_000
 """The gas of a transfer to an address without code (Ethereum yellow paper, appendix G)."""
 
@@ -32,9 +31,7 @@ def price_transfer(quote: FeeQuote, *, gas_limit: int, fee_paid_in_wei: int) -> 
     return Price(min(2 * base_fee + tip, ceiling), tip)
 
 
-def price_replacement(
-    quote: FeeQuote, last: Price, *, gas_limit: int, fee_max_in_wei: int
-) -> Price | None:
+def price_replacement(quote: FeeQuote, last: Price, *, gas_limit: int, fee_max_in_wei: int) -> Price | None:
     """Return the offer that takes the place of the last one, or nothing where that would cost more than `fee_max`.
 
     Both fields rise by at least 1/8 (nodes demand 1/10), and to the usual offer where the network asks for more.

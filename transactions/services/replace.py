@@ -95,14 +95,16 @@ def replace_stuck(signers: Mapping[Wallet, Signer], terms: BroadcastTerms, chain
 
 
 def _stuck_ids(wallets: Iterable[Wallet], limit: int) -> list[int]:
-    parameters = {
-        "wallets": [wallet.pk for wallet in wallets],
-        "head": Block.newest_number() or 0,
-        "blocks": settings.REPLACE_AFTER_BLOCKS,
-        "limit": limit,
-    }
     with connection.cursor() as cursor:
-        cursor.execute(_STUCK, parameters)
+        cursor.execute(
+            _STUCK,
+            {
+                "wallets": [wallet.pk for wallet in wallets],
+                "head": Block.newest_number() or 0,
+                "blocks": settings.REPLACE_AFTER_BLOCKS,
+                "limit": limit,
+            },
+        )
         return [row[0] for row in cursor.fetchall()]
 
 

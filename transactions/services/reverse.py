@@ -5,20 +5,19 @@ next round. The payment is followed anew, by the same bytes, and settled once mo
 """
 
 import datetime as dt
-import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from django.conf import settings
 from django.db import transaction as db_transaction
 
 from accounts.ledger import HoldDraft, JournalDraft, hold_again, post, system_account
-from accounts.models import AccountKind, Entry, JournalKind
+from accounts.models import AccountKind, AlertKind, Entry, JournalKind
+from accounts.services.alerts import raise_alert
 from transactions.models import Transaction
 from transactions.services.moves import move_transactions
 from transactions.services.watchdog import first_check_at
 from transactions.states import Kind, Stage, Status
-
-logger = logging.getLogger(__name__)
 
 
 def reverse_settlements(ids: Sequence[int], now: dt.datetime) -> list[int]:
@@ -28,9 +27,7 @@ def reverse_settlements(ids: Sequence[int], now: dt.datetime) -> list[int]:
     losses_id = system_account(AccountKind.LOSSES).pk
     with db_transaction.atomic():
         rows = list(
-            Transaction.objects.select_for_update(no_key=True)
-            .filter(pk__in=ids, stage=Stage.SETTLED)
-            .order_by("pk")
+            Transaction.objects.select_for_update(no_key=True).filter(pk__in=ids, stage=Stage.SETTLED).order_by("pk")
         )
         post(now=now, journals=_reversals([row.ledger_source for row in rows]))
         for row in rows:
@@ -60,10 +57,23 @@ def reverse_settlements(ids: Sequence[int], now: dt.datetime) -> list[int]:
                 "needs_attention": True,
             },
         )
-    logger.error("A deep reorg has undone %s settled transactions; they are followed anew: %s.", len(moved), moved[:20])
-    for source, wei in made_up.items():
-        logger.error("The desk made up for %s wei that were spent before payment #%s came undone.", wei, source)
+        if moved:
+            _alert(moved, made_up, now)
     return moved
+
+
+def _alert(moved: Sequence[int], made_up: Mapping[str, int], now: dt.datetime) -> None:
+    numbers = ", ".join(f"#{row_id}" for row_id in moved[:20])
+    message = (
+        f"A reorg deeper than {settings.CONFIRMATIONS} blocks has undone {len(moved)} settled transactions ({numbers}"
+        f"{', …' if len(moved) > 20 else ''}). They were taken back in the ledger and are followed anew."
+    )
+    raise_alert(kind=AlertKind.DEEP_REORG, subject=f"from #{moved[0]}", message=message, now=now)
+    for source, wei in made_up.items():
+        message = (
+            f"Payment #{source} came undone after {wei} wei of its refund had been spent; the desk made up for it."
+        )
+        raise_alert(kind=AlertKind.LOSS, subject=f"payment #{source}", message=message, now=now)
 
 
 def _reversals(sources: Sequence[str]) -> list[JournalDraft]:

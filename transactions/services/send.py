@@ -37,11 +37,11 @@ def resend_signed(wallet: Wallet, chain: Chain) -> tuple[int, int]:
     after_nonce = -1
     while True:
         signed = Transaction.objects.filter(wallet=wallet, nonce__gt=after_nonce, stage=Stage.SIGNED).order_by("nonce")
-        ids = dict(signed.values_list("pk", "nonce")[: settings.CHAIN_RPC_BATCH_SIZE])
-        if not ids:
+        rows = list(signed.only("nonce")[: settings.CHAIN_RPC_BATCH_SIZE])
+        if not rows:
             return taken, unsent
-        after_nonce = max(ids.values())
-        outcomes = [result.outcome for result in _send(newest_attempts(list(ids)), chain)]
+        after_nonce = rows[-1].nonce or 0
+        outcomes = [result.outcome for result in _send(newest_attempts([row.pk for row in rows]), chain)]
         taken += outcomes.count(SendOutcome.ACCEPTED)
         unsent += sum(outcome not in (SendOutcome.ACCEPTED, SendOutcome.NONCE_TOO_LOW) for outcome in outcomes)
 
@@ -58,7 +58,11 @@ def resend_dropped(wallet: Wallet, nonces: range, head_number: int, chain: Chain
     """
     sent_in_this_block = Attempt.objects.filter(transaction=OuterRef("pk"), sent_block__gte=head_number)
     lost = Transaction.objects.filter(
-        ~Exists(sent_in_this_block), wallet=wallet, nonce__gte=nonces.start, nonce__lt=nonces.stop, stage=Stage.BROADCAST
+        ~Exists(sent_in_this_block),
+        wallet=wallet,
+        nonce__gte=nonces.start,
+        nonce__lt=nonces.stop,
+        stage=Stage.BROADCAST,
     )
     ids = list(lost.order_by("nonce").values_list("pk", flat=True)[: settings.CHAIN_RPC_BATCH_SIZE])
     if not ids:
@@ -119,7 +123,7 @@ def set_wait_reason(
             "needs_attention = needs_attention OR data.reason = 'nonce' "
             "FROM (SELECT t.id, d.reason FROM unnest(%s::bigint[], %s::text[]) AS d(id, reason) "
             "JOIN transactions_transaction t ON t.id = d.id "
-            "WHERE t.stage = ANY(%s) AND t.wait_reason <> d.reason "
+            "WHERE t.stage::text = ANY(%s) AND t.wait_reason <> d.reason "
             "ORDER BY t.id FOR NO KEY UPDATE OF t) AS data "
             "WHERE row.id = data.id RETURNING row.id, row.wait_reason",
             [ids, [reasons[row_id].value for row_id in ids], [stage.value for stage in stages]],

@@ -99,7 +99,20 @@ def _lock_final(final_number: int, only_ids: Sequence[int] | None) -> list[Settl
             {"final": final_number, "only": None if only_ids is None else list(only_ids), "chunk": CHUNK},
         )
         return [
-            Settled(*row[:6], *(int(wei) for wei in row[6:10]), row[10]) for row in cursor.fetchall()
+            Settled(
+                id=row[0],
+                kind=row[1],
+                purpose=row[2],
+                reversals=row[3],
+                account_id=row[4],
+                wallet_account_id=row[5],
+                amount_in_wei=int(row[6]),
+                fee_total_in_wei=int(row[7]),
+                fee_blockchain_in_wei=int(row[8]),
+                strangers_value_in_wei=int(row[9]),
+                succeeded=row[10],
+            )
+            for row in cursor.fetchall()
         ]
 
 

@@ -25,28 +25,37 @@ WITH judged AS (
            hold.id AS hold, hold.status AS hold_status, hold.amount_in_wei AS held, hold.account_id AS hold_account,
            payment.transaction_amount_in_wei + payment.transaction_fee_total_in_wei AS total,
            settlement.id AS settlement, settlement.users_change, settlement.wallets_change,
-           CASE payment.status WHEN 'PENDING' THEN 'held' WHEN 'SUCCESSFUL' THEN 'settled' ELSE 'released' END
-               AS hold_status_expected,
+           CASE WHEN payment.kind <> 'payment' THEN NULL WHEN payment.status = 'PENDING' THEN 'held'
+                WHEN payment.status = 'SUCCESSFUL' THEN 'settled' ELSE 'released' END AS hold_status_expected,
            CASE WHEN payment.status = 'SUCCESSFUL'
-                    THEN payment.transaction_amount_in_wei + payment.transaction_fee_blockchain_in_wei
-                WHEN payment.status = 'FAILED' AND payment.failure_reason = 'reverted'
+                         OR payment.failure_reason IN ('reverted', 'cancelled', 'displaced')
                     THEN payment.transaction_fee_blockchain_in_wei
-                ELSE 0 END AS wallets_change_expected,
-           CASE WHEN payment.status = 'SUCCESSFUL'
+                         + CASE WHEN attempt.purpose = 'stranger' AND payment.succeeded_on_chain
+                                    THEN attempt.value_in_wei
+                                WHEN payment.kind = 'payment' AND payment.status = 'SUCCESSFUL'
+                                    THEN payment.transaction_amount_in_wei
+                                ELSE 0 END
+                    ELSE 0 END AS wallets_change_expected,
+           CASE WHEN payment.status = 'SUCCESSFUL' AND payment.kind = 'payment'
                     THEN -(payment.transaction_amount_in_wei + payment.transaction_fee_total_in_wei)
                 ELSE 0 END AS users_change_expected
     FROM transactions_transaction AS payment
-    LEFT JOIN accounts_hold AS hold ON hold.kind = 'payment' AND hold.source = payment.id::text
+    CROSS JOIN LATERAL (
+        SELECT payment.id || CASE WHEN payment.reversals > 0 THEN '.' || payment.reversals ELSE '' END AS source
+    ) AS round
+    LEFT JOIN transactions_attempt AS attempt ON attempt.hash = payment.transaction_hash
+    LEFT JOIN accounts_hold AS hold ON hold.kind = 'payment' AND hold.source = round.source
     LEFT JOIN LATERAL (
         SELECT journal.id,
-               coalesce(sum(entry.amount_in_wei) FILTER (WHERE entry.account_id = payment.user_account_id), 0)
+               coalesce(sum(entry.amount_in_wei) FILTER (WHERE entry.account_id = payment.user_account_id
+                                                            AND payment.kind = 'payment'), 0)
                    AS users_change,
                coalesce(sum(entry.amount_in_wei) FILTER (WHERE entry.account_id = wallet.account_id), 0)
                    AS wallets_change
         FROM accounts_journal AS journal
         LEFT JOIN accounts_entry AS entry ON entry.journal_id = journal.id
         LEFT JOIN transactions_wallet AS wallet ON wallet.id = payment.wallet_id
-        WHERE journal.kind = 'settlement' AND journal.source = payment.id::text
+        WHERE journal.kind = 'settlement' AND journal.source = round.source
         GROUP BY journal.id
     ) AS settlement ON TRUE
     WHERE payment.id BETWEEN %(first)s AND %(last)s
@@ -68,7 +77,10 @@ SELECT {table}.id, {table}.source FROM {table}
 WHERE {table}.kind = %(kind)s AND {table}.id BETWEEN %(first)s AND %(last)s
   AND NOT EXISTS (
       SELECT FROM transactions_transaction AS payment
-      WHERE payment.id = CASE WHEN {table}.source ~ '^[0-9]{{1,18}}$' THEN {table}.source::bigint END
+      WHERE payment.id = CASE WHEN {table}.source ~ '^[0-9]{{1,18}}([.][0-9]{{1,4}})?$'
+                              THEN split_part({table}.source, '.', 1)::bigint END
+        AND payment.reversals >= CASE WHEN {table}.source ~ '[.][0-9]{{1,4}}$'
+                                      THEN split_part({table}.source, '.', 2)::int ELSE 0 END
   )
 ORDER BY {table}.id
 """

@@ -1,15 +1,13 @@
 """Hot wallets: register them and choose those that may send."""
 
 import datetime as dt
-import logging
 
 from django.db import transaction as db_transaction
 
-from accounts.models import Account, AccountKind
+from accounts.models import Account, AccountKind, AlertKind
+from accounts.services.alerts import raise_alert
 from transactions.chain.client import Chain, get_chain
 from transactions.models import Wallet
-
-logger = logging.getLogger(__name__)
 
 
 def register_wallet(address: str, *, chain: Chain | None = None) -> Wallet:
@@ -46,5 +44,7 @@ def sending_wallets() -> list[Wallet]:
 
 def pause_wallet(wallet: Wallet, reason: str, now: dt.datetime) -> None:
     """Let nothing more be signed for a wallet until staff resume it; what was sent before goes on."""
-    if Wallet.objects.filter(pk=wallet.pk, paused_at__isnull=True).update(paused_at=now, paused_reason=reason[:500]):
-        logger.error("Wallet %s is paused: %s", wallet, reason)
+    with db_transaction.atomic():
+        unpaused = Wallet.objects.filter(pk=wallet.pk, paused_at__isnull=True)
+        if unpaused.update(paused_at=now, paused_reason=reason[:500]):
+            raise_alert(kind=AlertKind.WALLET_PAUSED, subject=wallet.address, message=reason, now=now)

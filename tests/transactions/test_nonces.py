@@ -1,0 +1,227 @@
+"""Nonces: what sets a wallet's row and the chain apart is found and mended, and never becomes a second payment."""
+
+import datetime as dt
+
+import pytest
+from django.utils import timezone
+
+from accounts.keys import UnsignedTransfer, load_signer
+from accounts.models import Account, AccountKind, Alert
+from tests.desk import ETHER, GWEI, Desk, crash_at, dies, make_address, stages
+from transactions.models import Attempt, Transaction, Wallet
+from transactions.services.broadcast import has_work
+
+POINTS = ["nonces.before_commit"]
+STRANGER = make_address(2**101)
+
+
+def send_elsewhere(desk: Desk, nonce: int, *, to: str = STRANGER, value_in_wei: int = 7 * ETHER) -> str:
+    """Sign with the wallet's key behind the desk's back, as another program would; return the hash."""
+    transfer = UnsignedTransfer(31337, nonce, to, value_in_wei, 21_000, 100 * GWEI, 10 * GWEI)
+    [signed] = load_signer(desk.wallet.address).sign([transfer])
+    desk.chain.put_back(signed.raw)
+    return signed.hash
+
+
+def alerts() -> list[str]:
+    return sorted(Alert.objects.filter(resolved_at=None).values_list("kind", flat=True))
+
+
+def wallet(desk: Desk) -> Wallet:
+    desk.wallet.refresh_from_db()
+    return desk.wallet
+
+
+class TestStrangers:
+    def test_a_mined_one_is_booked_and_the_wallet_goes_on_after_it(self, desk: Desk) -> None:
+        hash_ = send_elsewhere(desk, 0)
+        desk.chain.mine()
+        payment = desk.accept()
+        desk.broadcast()
+        assert wallet(desk).next_nonce == 1
+        assert stages([payment]) == ["ACCEPTED"], "first the stranger is told apart"
+        desk.broadcast()
+        assert stages([payment]) == ["BROADCAST"]
+        desk.run_to_the_end()
+        stranger = Transaction.objects.get(kind="stranger")
+        assert (stranger.transaction_hash, stranger.status, stranger.nonce) == (hash_, "SUCCESSFUL", 0)
+        payment.refresh_from_db()
+        assert (payment.status, payment.nonce) == ("SUCCESSFUL", 1)
+        burned = stranger.transaction_fee_blockchain_in_wei
+        assert burned
+        entries = stranger.wallet.account.entries.filter(journal__source=str(stranger.pk))
+        assert [entry.amount_in_wei for entry in entries] == [7 * ETHER + burned]
+        assert "nonce_drift" in alerts()
+        assert desk.chain.paid(payment.to_public_address) == [payment.transaction_amount_in_wei]
+        desk.assert_books_balance()
+
+    def test_one_is_found_without_any_payment_to_send(self, desk: Desk) -> None:
+        desk.mine()
+        send_elsewhere(desk, 0)
+        desk.mine()
+        assert has_work()
+        desk.broadcast()
+        desk.mine(10)
+        assert Transaction.objects.get().kind == "stranger"
+        assert wallet(desk).next_nonce == 1
+        desk.broadcast()
+        assert wallet(desk).unknown_since is None
+        desk.assert_books_balance()
+
+    def test_one_that_still_waits_in_the_pool_holds_payments_up_until_it_is_told(self, desk: Desk) -> None:
+        hash_ = send_elsewhere(desk, 0)
+        payment = desk.accept()
+        desk.broadcast()
+        payment.refresh_from_db()
+        assert (payment.stage, payment.wait_reason) == ("ACCEPTED", "unclear")
+        assert list(desk.chain.pool) == [hash_]
+        desk.run_to_the_end()
+        desk.assert_books_balance()
+        assert sorted(Transaction.objects.values_list("kind", "nonce", "status")) == [
+            ("payment", 1, "SUCCESSFUL"),
+            ("stranger", 0, "SUCCESSFUL"),
+        ]
+
+    def test_ours_in_the_pool_is_no_stranger(self, desk: Desk) -> None:
+        desk.accept_many(3)
+        desk.broadcast()
+        desk.chain.mine(empty=True)
+        desk.follow()
+        assert wallet(desk).unknown_since is None
+        assert not alerts()
+
+
+class TestARestoredDatabase:
+    """It has forgotten what was sent after the backup; the chain has not."""
+
+    def forget_the_sending(self, desk: Desk, payment: Transaction) -> str:
+        """Send a payment's twin from the desk's own wallet; to the restored database the payment is unsent."""
+        return send_elsewhere(desk, 0, to=payment.to_public_address, value_in_wei=payment.transaction_amount_in_wei)
+
+    def test_a_payment_that_may_have_been_paid_is_not_paid_again(self, desk: Desk) -> None:
+        payment, other = desk.accept(3 * ETHER), desk.accept(2 * ETHER)
+        self.forget_the_sending(desk, payment)
+        desk.chain.mine()
+        second = desk.add_wallet()
+        for _ in range(3):
+            desk.broadcast()
+            desk.mine()
+        assert stages([payment, other]) == ["ACCEPTED", "ACCEPTED"], "from no wallet"
+        assert wallet(desk).paused_at is not None
+        assert f"#{payment.pk}" in wallet(desk).paused_reason
+        assert "wallet_paused" in alerts()
+        assert len(desk.chain.mined) == 1
+        second.refresh_from_db()
+        assert (second.paused_at, second.next_nonce) == (None, 0)
+
+    def test_one_accepted_afterwards_goes_out_from_another_wallet(self, desk: Desk) -> None:
+        payment = desk.accept(3 * ETHER)
+        self.forget_the_sending(desk, payment)
+        desk.chain.mine()
+        second = desk.add_wallet()
+        desk.broadcast()
+        later = desk.accept(3 * ETHER, to=payment.to_public_address, now=timezone.now() + dt.timedelta(seconds=1))
+        desk.broadcast()
+        assert stages([payment, later]) == ["ACCEPTED", "BROADCAST"]
+        later.refresh_from_db()
+        assert later.wallet_id == second.pk
+
+
+class TestDisplaced:
+    def test_a_payment_whose_nonce_a_stranger_used_is_given_back_and_the_stranger_booked(self, desk: Desk) -> None:
+        payment = desk.accept()
+        desk.broadcast()
+        send_elsewhere(desk, 0)
+        [mined] = [tx for tx in desk.chain.pool.values() if tx.to_address == STRANGER]
+        desk.chain.mine(only=[mined.hash])
+        desk.mine(9)
+        assert stages([payment]) == ["BROADCAST"]
+        desk.mine(12)
+        payment.refresh_from_db()
+        assert (payment.status, payment.failure_reason, payment.transaction_hash) == ("FAILED", "displaced", mined.hash)
+        desk.account.refresh_from_db()
+        assert desk.account.available_balance_in_wei == 100 * ETHER
+        funding = Account.objects.get(kind=AccountKind.EXTERNAL_FUNDING)
+        assert funding.entries.filter(journal__kind="settlement").count() == 1
+        assert alerts() == ["nonce_drift"]
+        assert desk.chain.paid(payment.to_public_address) == []
+        desk.assert_books_balance()
+
+    def test_one_that_pays_the_same_is_the_payment(self, desk: Desk) -> None:
+        payment = desk.accept()
+        desk.broadcast()
+        twin = send_elsewhere(desk, 0, to=payment.to_public_address, value_in_wei=payment.transaction_amount_in_wei)
+        desk.chain.mine(only=[twin])
+        desk.mine(25)
+        payment.refresh_from_db()
+        assert (payment.status, payment.transaction_hash) == ("SUCCESSFUL", twin)
+        desk.assert_paid_once([payment])
+        desk.assert_books_balance()
+
+    def test_receipts_that_lag_explain_nothing(self, desk: Desk) -> None:
+        payment = desk.accept()
+        desk.broadcast()
+        desk.chain.receipts_lag_blocks = 15
+        desk.mine(14)
+        assert Attempt.objects.count() == 1
+        desk.chain.receipts_lag_blocks = 0
+        desk.run_to_the_end()
+        desk.assert_paid_once([payment])
+        assert not alerts()
+
+
+class TestGaps:
+    def leave_a_gap(self, desk: Desk, count: int = 2) -> None:
+        """As if the wallet was registered while a stranger's transactions waited, which then were dropped."""
+        Wallet.objects.update(next_nonce=count)
+
+    def test_nonces_that_nobody_used_are_filled_with_no_ops(self, desk: Desk) -> None:
+        self.leave_a_gap(desk)
+        payment = desk.accept()
+        desk.broadcast()
+        assert [(tx.nonce, tx.value_in_wei) for tx in desk.chain.pool.values()] == [(0, 0), (1, 0), (2, ETHER)]
+        desk.run_to_the_end()
+        assert list(Transaction.objects.order_by("nonce").values_list("kind", "status")) == [
+            ("fill", "SUCCESSFUL"),
+            ("fill", "SUCCESSFUL"),
+            ("payment", "SUCCESSFUL"),
+        ]
+        desk.assert_paid_once([payment])
+        desk.assert_books_balance()
+
+    def test_a_nonce_of_ours_that_the_node_lost_is_no_gap(self, desk: Desk) -> None:
+        payments = desk.accept_many(2)
+        desk.broadcast()
+        for hash_ in list(desk.chain.pool):
+            desk.chain.drop(hash_)
+        payments.append(desk.accept())
+        desk.broadcast()
+        assert not Transaction.objects.filter(kind="fill").exists()
+        desk.mine()
+        desk.run_to_the_end()
+        desk.assert_paid_once(payments)
+
+    def test_a_no_op_that_is_stuck_is_replaced(self, desk: Desk) -> None:
+        self.leave_a_gap(desk, 1)
+        payment = desk.accept()
+        desk.broadcast()
+        for _ in range(5):
+            desk.chain.mine(empty=True)
+            desk.follow()
+        desk.broadcast()
+        assert Attempt.objects.filter(transaction__kind="fill").count() == 2
+        desk.run_to_the_end()
+        desk.assert_paid_once([payment])
+        desk.assert_books_balance()
+
+    @pytest.mark.parametrize("point", [*POINTS, "broadcast.before_send", "broadcast.after_send"])
+    def test_a_process_that_dies_while_it_fills(self, desk: Desk, monkeypatch: pytest.MonkeyPatch, point: str) -> None:
+        self.leave_a_gap(desk)
+        payment = desk.accept()
+        died = crash_at(monkeypatch, point)
+        with dies():
+            desk.broadcast()
+        assert died()
+        desk.run_to_the_end()
+        desk.assert_paid_once([payment])
+        desk.assert_books_balance()
