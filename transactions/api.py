@@ -20,6 +20,7 @@ from accounts.exceptions import (
     InsufficientFundsError,
 )
 from accounts.money import WEI_MAX
+from tasks.cancelling import cancel_own_payment
 from tasks.submission import submit_payment
 from transactions.detail import Detail, detail_keys, read_detail, wait_for_hash
 from transactions.exceptions import (
@@ -27,6 +28,7 @@ from transactions.exceptions import (
     BadAddressError,
     BadIdempotencyKeyError,
     IdempotencyKeyReusedError,
+    NotCancellableError,
     TransactionNotFoundError,
 )
 from transactions.queries import details_page
@@ -145,6 +147,7 @@ class TransactionOut(BaseModel):
     confirmations: int
     confirmations_required: int
     accepted_at: dt.datetime
+    cancel_requested_at: Annotated[dt.datetime | None, Field(description="Since when a cancel is to take its place.")]
     signed_at: dt.datetime | None
     broadcast_at: dt.datetime | None
     mined_at: dt.datetime | None
@@ -194,6 +197,7 @@ _HEADERS = {
         BadAmountError,
         BadIdempotencyKeyError,
         IdempotencyKeyReusedError,
+        changing=True,
         body=True,
         _201={"description": "Accepted.", "headers": _HEADERS},
         _200={
@@ -273,6 +277,28 @@ def list_transactions(request: ApiRequest, filters: Query[TransactionFilters]) -
         limit=filters.limit,
     )
     return reply_page(request, page, _show, limit=filters.limit, account=filters.account, status=status)
+
+
+@router.post(
+    "/transactions/{int:transaction_id}/cancel",
+    operation_id="cancel_transaction",
+    summary="Cancel a payment",
+    description=(
+        "Before it is signed, a payment is over at once: `FAILED`, `cancelled`, and the money is available again.\n\n"
+        "Once it is sent, the network is asked to take a transaction that pays nobody in its place. Whichever of the "
+        "two a block takes decides; until that is final the payment stays `PENDING`, with `cancel_requested_at`, and "
+        "the money stays held. A payment that is in a block already can't be cancelled. Asking again changes nothing."
+    ),
+    response=TransactionOut,
+    openapi_extra=tells(TransactionNotFoundError, NotCancellableError, changing=True),
+)
+def cancel_transaction(request: ApiRequest, transaction_id: int) -> HttpResponse:
+    if not 0 < transaction_id <= _BIGINT_MAX:
+        raise TransactionNotFoundError
+    cancel_own_payment(user_id=request.auth.user_id, transaction_id=transaction_id)
+    detail = read_detail(transaction_id)
+    assert detail is not None, "payments are never deleted"
+    return reply(_show(detail))
 
 
 def _known_to_the_database(account_id: int) -> int:

@@ -55,6 +55,7 @@ class Detail(TypedDict):
     confirmations: int
     confirmations_required: int
     accepted_at: str
+    cancel_requested_at: str | None
     signed_at: str | None
     broadcast_at: str | None
     mined_at: str | None
@@ -135,6 +136,7 @@ def describe(transaction: Transaction, owner_id: int, head_number: int | None = 
         confirmations=0,
         confirmations_required=settings.CONFIRMATIONS,
         accepted_at=_iso(transaction.accepted_at) or "",
+        cancel_requested_at=_iso(transaction.cancel_requested_at),
         signed_at=_iso(transaction.signed_at),
         broadcast_at=_iso(transaction.broadcast_at),
         mined_at=_iso(transaction.mined_at),

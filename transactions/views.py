@@ -19,14 +19,15 @@ from accounts.exceptions import AccountFrozenError, AccountNotFoundError, Insuff
 from accounts.money import format_ether
 from accounts.queries import account_of, accounts_of
 from accounts.signed_in import PageRequest, signed_in
+from tasks.cancelling import cancel_own_payment
 from tasks.submission import submit_payment
 from transactions.detail import Detail, read_detail
 from transactions.drafts import PaymentDraft, read_draft, sign_draft
-from transactions.exceptions import AccountLockedError
+from transactions.exceptions import AccountLockedError, NotCancellableError
 from transactions.forms import PaymentForm, missing_funds
 from transactions.queries import payment_of_key, same_payment_since
 from transactions.states import Stage
-from transactions.wording import tell
+from transactions.wording import is_cancellable, tell
 
 SAME_PAYMENT_WITHIN = dt.timedelta(days=1)
 POLL_SECONDS = 1
@@ -89,6 +90,23 @@ def payment_live(request: PageRequest, transaction_id: int) -> HttpResponse:
         return HttpResponse(status=204)
     # The answer about a final payment asks for nothing further, which ends the polling.
     return render(request, "transactions/_partials/payment_update.html", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@signed_in
+def payment_cancel(request: PageRequest, transaction_id: int) -> HttpResponse:
+    """Say what cancelling will do, and do it when the person says so."""
+    detail = _own_detail(request, transaction_id)
+    if request.method == "POST":
+        try:
+            cancel_own_payment(user_id=request.user.pk, transaction_id=transaction_id)
+        except NotCancellableError as error:
+            messages.warning(request, str(error))
+        return redirect("payment-detail", transaction_id)
+    if not is_cancellable(detail):
+        return redirect("payment-detail", transaction_id)
+    context = {"payment": detail, "is_sent": detail["stage"] in (Stage.SIGNED, Stage.BROADCAST)}
+    return render(request, "transactions/transaction_cancel.html", context)
 
 
 def _initial(request: PageRequest) -> dict[str, object]:
@@ -188,6 +206,7 @@ def _live_context(detail: Detail) -> dict[str, Any]:
     return {
         "payment": detail,
         "total_in_wei": int(detail["transaction_amount_in_wei"]) + int(detail["transaction_fee_total_in_wei"]),
+        "is_cancellable": is_cancellable(detail),
         "story": tell(detail, by_depth=settings.CHAIN_FINALITY == "depth"),
         "seen": hashlib.sha256(json.dumps(detail, sort_keys=True).encode()).hexdigest()[:16],
         "poll_seconds": POLL_SECONDS_IN_BLOCK if in_block else POLL_SECONDS,

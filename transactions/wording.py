@@ -84,12 +84,12 @@ _WAITS: dict[str, _Words] = {
         "No wallet of ours is ready to send at the moment. The payment goes out by itself as soon as one is.",
     ),
     WaitReason.UNCLEAR: _Words(
-        "Being checked",
+        "Waiting for a check",
         "Our wallet holds a transaction that we have to look at before anything else goes out. Nothing of this payment "
         "was sent; your money stays reserved meanwhile.",
     ),
     WaitReason.IN_FLIGHT: _Words(
-        "Waiting in line",
+        "Waiting for its turn",
         "Many payments are on their way just now. This one goes out by itself as soon as there is room.",
     ),
     WaitReason.NONCE: _Words(
@@ -107,6 +107,12 @@ _WAITS: dict[str, _Words] = {
         "nothing is sent until it can.",
     ),
 }
+
+_CANCELLING = _Words(
+    "Being cancelled",
+    "The payment was sent already. The network is asked to take a transaction in its place that pays nobody; whichever "
+    "of the two it takes first decides.",
+)
 
 _WAITS_FOR_SOMETHING = _Words(
     "Waiting for a moment", "Something has to be ready first. The payment goes on by itself as soon as it is."
@@ -156,13 +162,15 @@ def tell(detail: Detail, *, by_depth: bool = True) -> Story:
     stage = Stage(detail["stage"])
     words = _words_in_block(detail, by_depth) if stage == Stage.MINED else _ON_THE_WAY[stage]
     waits = bool(detail["wait_reason"])
-    if waits:
+    if detail["cancel_requested_at"] and stage != Stage.MINED:
+        words = _CANCELLING
+    elif waits:
         # During a deploy, a newer worker may give a reason that this page has no words for yet.
         words = _WAITS.get(detail["wait_reason"], _WAITS_FOR_SOMETHING)
     held = _ether(_total(detail))
     return Story(
         tone="warn" if waits else "busy",
-        badge="Waiting" if waits else "In progress",
+        badge="Cancelling" if words is _CANCELLING else "Waiting" if waits else "In progress",
         headline=words.headline,
         explanation=words.explanation,
         money=f"{held} are reserved on your account: the amount and the fee. They leave it when the payment is done.",
@@ -172,6 +180,12 @@ def tell(detail: Detail, *, by_depth: bool = True) -> Story:
         steps=_steps(detail, stage),
         is_final=False,
     )
+
+
+def is_cancellable(detail: Detail) -> bool:
+    """Say whether it makes sense to offer a cancel: no block is known to hold the payment, and nobody asked before."""
+    before_block = detail["stage"] in (Stage.ACCEPTED, Stage.SIGNED, Stage.BROADCAST)
+    return before_block and detail["cancel_requested_at"] is None
 
 
 def _tell_success(detail: Detail) -> Story:

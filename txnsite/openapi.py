@@ -18,11 +18,10 @@ ALWAYS: tuple[type[Exception], ...] = (
     site.DatabaseUnavailableError,
 )
 ONLY_WITH_AUTHENTICATION = (site.UnauthorizedError, site.BadTokenError)
+ONLY_WHEN_CHANGING = (site.CsrfFailedError, site.BodyTooLargeError)
 ONLY_WITH_A_BODY = (
     site.BadRequestError,
     site.MalformedJsonError,
-    site.CsrfFailedError,
-    site.BodyTooLargeError,
     site.UnsupportedMediaTypeError,
     site.DuplicateFieldError,
 )
@@ -55,14 +54,21 @@ class Problem(BaseModel):
 
 
 def tells(
-    *errors: type[Exception], authenticated: bool = True, body: bool = False, **extra: dict[str, Any]
+    *errors: type[Exception],
+    authenticated: bool = True,
+    changing: bool = False,
+    body: bool = False,
+    **extra: dict[str, Any],
 ) -> dict[str, Any]:
     """Return the part of an operation's description that lists what it answers when it can't do its work.
 
+    :param changing: whether it changes something (POST).
+    :param body: whether it reads a body.
     :param extra: more of the description by status, like `_201={"headers": …}`, or by name, like `requestBody`.
     """
     told = [*errors, *ALWAYS]
     told += ONLY_WITH_AUTHENTICATION if authenticated else ()
+    told += ONLY_WHEN_CHANGING if changing else ()
     told += ONLY_WITH_A_BODY if body else ()
     responses: dict[Any, Any] = {}
     for error in sorted(told, key=lambda error: (KINDS[error].status, code_of(error))):

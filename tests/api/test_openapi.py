@@ -87,6 +87,7 @@ def test_the_operations_are_those_promised() -> None:
         ("POST", "/api/v1/transactions"),
         ("GET", "/api/v1/transactions"),
         ("GET", "/api/v1/transactions/{transaction_id}"),
+        ("POST", "/api/v1/transactions/{transaction_id}/cancel"),
         ("GET", "/api/v1/accounts"),
         ("GET", "/api/v1/accounts/{account_id}"),
         ("GET", "/api/v1/accounts/{account_id}/entries"),
@@ -102,7 +103,8 @@ def test_every_problem_is_described_with_an_example(method: str, path: str, oper
     responses = operation["responses"]
     assert {"422", "500", "503"} <= set(responses)
     assert ("401" in responses) == ("security" in operation) == (path != "/api/v1/problems/{code}")
-    assert ({"400", "403", "413", "415"} <= set(responses)) == (method == "POST")
+    assert ({"403", "413"} <= set(responses)) == (method == "POST")
+    assert ({"400", "415"} <= set(responses)) == ("requestBody" in operation)
     for status, response in responses.items():
         if int(status) < 400:
             assert set(response["content"]) == {"application/json"}

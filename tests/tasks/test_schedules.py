@@ -103,7 +103,12 @@ def test_the_command_sets_everything_up_and_says_so(capsys: pytest.CaptureFixtur
     first = capsys.readouterr().out
     assert "Schedule created: Follow the chain." in first
     assert "Group operators:" in first
-    assert set(Account.objects.values_list("kind", flat=True)) == {"fee_income", "network_fees", "external_funding"}
+    assert set(Account.objects.values_list("kind", flat=True)) == {
+        "fee_income",
+        "network_fees",
+        "external_funding",
+        "losses",
+    }
     call_command("setup_desk")
     assert capsys.readouterr().out == "Everything is there already.\n"
 

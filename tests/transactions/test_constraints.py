@@ -103,6 +103,11 @@ def each_changed(row: str, *changes: dict[str, Any]) -> list[Break]:
 
 NO_BLOCK: dict[str, Any] = {"block_number": None, "block_hash": "", "succeeded_on_chain": None}
 FAILED = {"status": Status.FAILED}
+PAID: dict[str, Any] = {"stage": Stage.SETTLED, "status": Status.SUCCESSFUL, "settled_at": NOW}
+UNDONE: dict[str, Any] = {
+    "stage": Stage.BROADCAST, "status": Status.PENDING, "settled_at": None, "transaction_fee_blockchain_in_wei": None,
+    "reversals": 1, **NO_BLOCK,
+}  # fmt: skip
 OTHER_TERMS: list[dict[str, Any]] = [
     {"to_public_address": make_address(99)},
     {"transaction_amount_in_wei": 1},
@@ -113,14 +118,27 @@ OTHER_TERMS: list[dict[str, Any]] = [
     {"accepted_at": NOW},
 ]
 
+
+def pay_by(rows: Rows, **attempt: Any) -> None:
+    """Call the mined payment successful, by an attempt that isn't such a one as pays it."""
+    rows.add_attempt(rows.mined, **attempt)
+    change(rows.mined, **PAID)
+
+
 BREAKS: dict[str, list[Break]] = {
     # Wallets
     "transactions_wallet_address_key": [lambda rows: rows.add_wallet(1)],
     "transactions_wallet_account_id_key": [
         lambda rows: Wallet.objects.create(address=make_address(3), account=rows.wallet.account)
     ],
+    "transactions_wallet_paused_with_a_reason": [
+        lambda rows: change(rows.wallet, paused_at=NOW),
+        lambda rows: change(rows.wallet, paused_reason="x"),
+    ],
     "transactions_wallet_next_nonce_not_negative": [lambda rows: change(rows.wallet, next_nonce=-1)],
     # Transactions: the terms
+    "transactions_transaction_kind_known": each_added(Stage.ACCEPTED, {"kind": "gift"}, {"kind": ""}),
+    "transactions_transaction_kind_never_changes": each_changed("accepted", {"kind": "fill"}),
     "transactions_transaction_idempotency_key_used_once": [
         lambda rows: rows.add(Stage.ACCEPTED, idempotency_key="key"),
         lambda rows: rows.add(Stage.SETTLED, idempotency_key="key", transaction_amount_in_wei=2),
@@ -225,6 +243,17 @@ BREAKS: dict[str, list[Break]] = {
         *each_changed("reverted", {"status": "SUCCESSFUL", "failure_reason": "", "succeeded_on_chain": True}),
         *each_changed("reverted", {"failure_reason": "expired"}),
     ],
+    "transactions_transaction_reversals_check": each_added(Stage.ACCEPTED, {"reversals": -1}),
+    "transactions_transaction_reversals_count_reversals": [
+        *each_changed("accepted", {"reversals": 1}),
+        *each_changed("mined", {"reversals": 1}),
+    ],
+    "transactions_transaction_reversed_in_the_ledger": each_changed("successful", UNDONE),
+    "transactions_transaction_successful_only_by_paying": [
+        *each_changed("mined", PAID),
+        lambda rows: pay_by(rows, purpose="cancel"),
+        lambda rows: pay_by(rows, hash=tx_hash(98)),
+    ],
     "transactions_transaction_never_deleted": [
         lambda rows: Transaction.objects.filter(pk=rows.accepted.pk).delete(),
         lambda rows: execute("DELETE FROM transactions_transaction WHERE id = %s", rows.successful.pk),
@@ -237,6 +266,14 @@ BREAKS: dict[str, list[Break]] = {
         lambda rows: rows.add_attempt(rows.broadcast, max_priority_fee_per_gas_in_wei=-1),
         lambda rows: rows.add_attempt(rows.broadcast, max_priority_fee_per_gas_in_wei=6),
     ],
+    "transactions_attempt_of_a_stranger_with_its_value": [
+        lambda rows: rows.add_attempt(rows.broadcast, purpose="stranger", raw_transaction=b""),
+        lambda rows: rows.add_attempt(rows.broadcast, purpose="stranger", value_in_wei=1),
+        lambda rows: rows.add_attempt(rows.broadcast, purpose="stranger", value_in_wei=-1, raw_transaction=b""),
+        lambda rows: rows.add_attempt(rows.broadcast, value_in_wei=1),
+        lambda rows: rows.add_attempt(rows.broadcast, purpose="gift"),
+    ],
+    "transactions_attempt_purpose_never_changes": each_changed("attempt", {"purpose": "cancel"}),
     "transactions_attempt_sends_check": [lambda rows: change(rows.attempt, sends=-1)],
     "transactions_attempt_bytes_never_change": [
         *each_changed("attempt", {"raw_transaction": b"\x03"}, {"hash": tx_hash(99)}, {"nonce": 99}),

@@ -16,13 +16,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from accounts.exceptions import InsufficientFundsError
+from accounts.keys import UnsignedTransfer, load_signer
 from tests.books import assert_books_balance
-from tests.desk import ETHER, GWEI, Desk, crash_at, dies, make_account, make_address
+from tests.desk import ETHER, GWEI, NOW, Desk, crash_at, dies, make_account, make_address
 from tests.transactions.test_crashes import POINTS
 from transactions.chain import ChainError
-from transactions.models import Attempt, Transaction
-from transactions.states import Stage, Status
+from transactions.exceptions import NotCancellableError
+from transactions.models import Attempt, Transaction, Wallet
+from transactions.services.cancel import cancel_transaction
+from transactions.states import Kind, Purpose, Stage, Status
 
+STRANGER = make_address(2**102)
 CONFIRMATIONS = 4
 AMOUNTS = st.sampled_from([1, ETHER, 40 * ETHER, 99 * ETHER])
 
@@ -35,12 +39,14 @@ class LifeMachine(RuleBasedStateMachine):
         self._patch = pytest.MonkeyPatch()
         self._patch.setattr(django_settings, "CONFIRMATIONS", CONFIRMATIONS)
         self._patch.setattr(django_settings, "CHAIN_RPC_BATCH_SIZE", 3)
+        self._patch.setattr(django_settings, "REPLACE_AFTER_BLOCKS", 3)
         self.desk = Desk()
         self.chain = self.desk.chain
         self.desk.add_wallet(balance_in_wei=50 * ETHER)
         self.accounts = [self.desk.account, make_account(balance_in_wei=30 * ETHER)]
         self.recipients = [make_address(number) for number in range(5)]
         self.keys = 0
+        self.is_followed = True
 
     def teardown(self) -> None:
         """Bring all to its end, check it, and leave the database empty."""
@@ -90,7 +96,11 @@ class LifeMachine(RuleBasedStateMachine):
 
     @rule()
     def follow(self) -> None:
-        self._unless_down(self.desk.follow)
+        self._unless_down(self._follow)
+
+    def _follow(self) -> None:
+        self.desk.follow()
+        self.is_followed = True
 
     @rule(choice=st.integers(0, 9))
     def reconcile_one(self, choice: int) -> None:
@@ -125,17 +135,16 @@ class LifeMachine(RuleBasedStateMachine):
         self.chain.mine(blocks)
         self.follow()
 
-    @rule(depth=st.integers(1, CONFIRMATIONS - 1), back_to_pool=st.booleans())
+    @rule(depth=st.integers(1, CONFIRMATIONS + 3), back_to_pool=st.booleans())
     def replace_blocks(self, depth: int, back_to_pool: bool) -> None:
         self.reorg(depth, back_to_pool)
 
     def reorg(self, depth: int, back_to_pool: bool) -> None:
-        """Replace blocks, but none that a settled payment counts on: that is deeper than CONFIRMATIONS promises."""
-        settled = Transaction.objects.filter(stage=Stage.SETTLED, block_number__isnull=False)
-        floor = max(row.block_number or 0 for row in [*settled, Transaction()])
-        depth = min(depth, self.chain.blocks[-1].header.number - floor)
+        """Replace blocks, also deeper than CONFIRMATIONS: what was settled in them comes undone."""
+        depth = min(depth, self.chain.blocks[-1].header.number)
         if depth > 0:
             self.chain.reorg(depth, back_to_pool=back_to_pool)
+            self.is_followed = False
 
     @rule(depth=st.integers(1, CONFIRMATIONS - 1), back_to_pool=st.booleans(), to=st.integers(0, 4))
     def let_the_watchdog_see_a_fork_before_the_follower(self, depth: int, back_to_pool: bool, to: int) -> None:
@@ -144,6 +153,41 @@ class LifeMachine(RuleBasedStateMachine):
         self.reorg(depth, back_to_pool)
         self.chain.mine()
         self.reconcile(-1)
+
+    @rule(choice=st.integers(0, 9))
+    def cancel(self, choice: int) -> None:
+        rows = list(Transaction.objects.filter(kind=Kind.PAYMENT).select_related("user_account__owner").order_by("pk"))
+        if rows:
+            row = rows[choice % len(rows)]
+            assert row.user_account.owner is not None
+            with suppress(NotCancellableError):
+                cancel_transaction(actor=row.user_account.owner, transaction_id=row.pk, now=NOW)
+
+    @rule(choice=st.integers(0, 9))
+    def keep_an_older_attempt(self, choice: int) -> None:
+        """A miner has an attempt that was replaced long ago, and may put it into a block yet."""
+        attempts = list(Attempt.objects.exclude(raw_transaction=b"").order_by("pk"))
+        if attempts:
+            attempt = attempts[choice % len(attempts)]
+            for waiting in list(self.chain.pool.values()):
+                if waiting.slot == (attempt.wallet.address, attempt.nonce):
+                    self.chain.drop(waiting.hash)
+            if attempt.nonce >= self.chain.blocks[-1].nonces.get(attempt.wallet.address, 0):
+                self.chain.put_back(bytes(attempt.raw_transaction))
+
+    @rule(wallet=st.integers(0, 1), value=st.sampled_from([0, 1, ETHER]), is_mined=st.booleans())
+    def use_the_key_elsewhere(self, wallet: int, value: int, is_mined: bool) -> None:
+        """Another program sends from one of the wallets."""
+        address = Wallet.objects.order_by("pk")[wallet].address
+        nonce = self.chain.blocks[-1].nonces.get(address, 0)
+        transfer = UnsignedTransfer(31337, nonce, STRANGER, value, 21_000, 500 * GWEI, 20 * GWEI)
+        [signed] = load_signer(address).sign([transfer])
+        for waiting in list(self.chain.pool.values()):
+            if waiting.slot == (address, nonce):
+                self.chain.drop(waiting.hash)
+        self.chain.put_back(signed.raw)
+        if is_mined:
+            self.chain.mine()
 
     @rule(choice=st.integers(0, 9))
     def drop(self, choice: int) -> None:
@@ -186,17 +230,23 @@ class LifeMachine(RuleBasedStateMachine):
         assert_books_balance()
 
     @invariant()
-    def each_payment_has_one_nonce_and_one_attempt(self) -> None:
+    def each_nonce_is_one_transactions_and_each_has_an_attempt(self) -> None:
         signed = Transaction.objects.filter(nonce__isnull=False).values_list("wallet_id", "nonce", "pk")
         attempts = Attempt.objects.values_list("wallet_id", "nonce", "transaction_id")
-        assert sorted(signed) == sorted(attempts)
+        assert sorted(signed) == sorted(set(attempts))
 
     @invariant()
     def what_was_settled_is_on_chain(self) -> None:
+        if self.is_followed:
+            self.see_what_was_settled_on_chain()
+
+    def see_what_was_settled_on_chain(self) -> None:
         on_chain = {receipt.transaction_hash: receipt for _, receipt in self.chain.mined}
+        purposes = dict(Attempt.objects.values_list("hash", "purpose"))
         for row in Transaction.objects.filter(stage=Stage.SETTLED, transaction_hash__isnull=False):
             receipt = on_chain[row.transaction_hash or ""]
-            assert (row.status == Status.SUCCESSFUL) == receipt.succeeded
+            pays = row.kind != Kind.PAYMENT or purposes[receipt.transaction_hash] == Purpose.PAYMENT
+            assert (row.status == Status.SUCCESSFUL) == (receipt.succeeded and pays)
             assert row.block_hash == receipt.block_hash
 
     def _end_well(self) -> None:
@@ -205,7 +255,7 @@ class LifeMachine(RuleBasedStateMachine):
         chain.down, chain.receipts_lag_blocks, chain.base_fee_per_gas_in_wei = False, 0, GWEI
         chain.unknown_recipients.clear()
         chain._lost_answers, chain._refusals = 0, []
-        for _ in range(40):
+        for _ in range(60):
             pending = list(Transaction.objects.exclude(stage=Stage.SETTLED).order_by("pk"))
             if not pending:
                 break
@@ -213,12 +263,16 @@ class LifeMachine(RuleBasedStateMachine):
             self.desk.mine()
             for row in pending:
                 self.desk.reconcile(row)
-        rows = list(Transaction.objects.all())
+        rows = list(Transaction.objects.filter(kind=Kind.PAYMENT))
         assert {row.stage for row in rows} <= {Stage.SETTLED}, [(row.stage, row.wait_reason) for row in rows]
         wanted = [(row.to_public_address, row.transaction_amount_in_wei) for row in rows if row.status == "SUCCESSFUL"]
-        paid = [(tx.to_address, tx.value_in_wei) for tx, receipt in chain.mined if receipt.succeeded]
+        paid = [
+            (tx.to_address, tx.value_in_wei)
+            for tx, receipt in chain.mined
+            if receipt.succeeded and tx.to_address in self.recipients
+        ]
         assert sorted(paid) == sorted(wanted)
-        self.what_was_settled_is_on_chain()
+        self.see_what_was_settled_on_chain()
         self.desk.assert_books_balance()
 
 

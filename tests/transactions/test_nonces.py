@@ -49,7 +49,7 @@ class TestStrangers:
         assert (payment.status, payment.nonce) == ("SUCCESSFUL", 1)
         burned = stranger.transaction_fee_blockchain_in_wei
         assert burned
-        entries = stranger.wallet.account.entries.filter(journal__source=str(stranger.pk))
+        entries = desk.wallet.account.entries.filter(journal__source=str(stranger.pk))
         assert [entry.amount_in_wei for entry in entries] == [7 * ETHER + burned]
         assert "nonce_drift" in alerts()
         assert desk.chain.paid(payment.to_public_address) == [payment.transaction_amount_in_wei]

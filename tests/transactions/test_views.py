@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from tests.desk import ETHER, RECIPIENT, Desk, make_user
+from tests.desk import ETHER, RECIPIENT, Desk, make_user, stages
 from tests.pages import ids_of, owner_of, text_of
 
 HTMX = {"HX-Request": "true", "HX-Current-URL": "http://testserver/payments/1/"}
@@ -208,3 +208,45 @@ def test_ids_are_unique(desk: Desk, owner: Client) -> None:
     desk.run_to_the_end()
     ids = ids_of(owner.get(f"/payments/{payment.pk}/"))
     assert len(ids) == len(set(ids))
+
+
+class TestCancel:
+    def test_the_page_offers_it_says_what_will_happen_and_does_it(self, client: Client, desk: Desk) -> None:
+        payment = desk.accept()
+        client.force_login(owner_of(desk.account))
+        page = f"/payments/{payment.pk}/cancel/"
+        assert page in client.get(f"/payments/{payment.pk}/").content.decode()
+        assert "ends at once" in client.get(page).content.decode()
+        assert stages([payment]) == ["ACCEPTED"]
+        assert client.post(page).headers["Location"] == f"/payments/{payment.pk}/"
+        payment.refresh_from_db()
+        assert payment.failure_reason == "cancelled"
+        assert page not in client.get(f"/payments/{payment.pk}/").content.decode()
+        assert client.get(page).status_code == 302
+
+    def test_what_is_sent_is_being_cancelled(self, client: Client, desk: Desk) -> None:
+        payment = desk.accept()
+        desk.broadcast()
+        client.force_login(owner_of(desk.account))
+        page = f"/payments/{payment.pk}/cancel/"
+        assert "takes first decides" in client.get(page).content.decode()
+        client.post(page)
+        told = client.get(f"/payments/{payment.pk}/").content.decode()
+        assert "Being cancelled" in told
+        assert page not in told
+
+    def test_too_late_is_told(self, client: Client, desk: Desk) -> None:
+        payment = desk.accept()
+        desk.broadcast()
+        desk.mine()
+        client.force_login(owner_of(desk.account))
+        told = client.post(f"/payments/{payment.pk}/cancel/", follow=True).content.decode()
+        assert "can&#x27;t be cancelled any more" in told
+        assert stages([payment]) == ["MINED"]
+
+    def test_anothers_is_none(self, client: Client, desk: Desk) -> None:
+        payment = desk.accept()
+        client.force_login(make_user())
+        assert client.get(f"/payments/{payment.pk}/cancel/").status_code == 404
+        assert client.post(f"/payments/{payment.pk}/cancel/").status_code == 404
+        assert stages([payment]) == ["ACCEPTED"]

@@ -7,7 +7,7 @@ import pytest
 from tests.desk import ETHER, FEE, RECIPIENT
 from transactions.detail import Detail
 from transactions.states import FailureReason, Stage, Status, WaitReason
-from transactions.wording import Story, tell
+from transactions.wording import Story, is_cancellable, tell
 
 AT = {stage: f"2026-01-02T03:04:0{number}Z" for number, stage in enumerate(Stage)}
 
@@ -38,6 +38,7 @@ def detail(stage: Stage = Stage.ACCEPTED, *, confirmations: int = 0, **changes: 
         confirmations=confirmations,
         confirmations_required=10,
         accepted_at=AT[Stage.ACCEPTED],
+        cancel_requested_at=None,
         signed_at=at[Stage.SIGNED],
         broadcast_at=at[Stage.BROADCAST],
         mined_at=at[Stage.MINED],
@@ -158,3 +159,16 @@ def test_reasons_of_a_newer_release_have_words_too() -> None:
     assert tell(detail(wait_reason="weather")).headline == "Waiting for a moment"
     unknown = Detail(**{**failed(FailureReason.EXPIRED), "failure_reason": "weather"})
     assert tell(unknown).money.startswith("No money was taken.")
+
+
+def test_a_cancel_that_was_asked_for_is_told_until_a_block_decides() -> None:
+    asked = {"cancel_requested_at": AT[Stage.BROADCAST]}
+    story = tell(detail(Stage.BROADCAST, **asked))
+    assert (story.badge, story.headline) == ("Cancelling", "Being cancelled")
+    assert tell(detail(Stage.MINED, **asked)).headline == "In a block, being confirmed"
+
+
+def test_a_cancel_is_offered_once_and_only_before_a_block() -> None:
+    offered = [stage for stage in Stage if is_cancellable(detail(stage))]
+    assert offered == [Stage.ACCEPTED, Stage.SIGNED, Stage.BROADCAST]
+    assert not is_cancellable(detail(Stage.BROADCAST, cancel_requested_at=AT[Stage.BROADCAST]))
