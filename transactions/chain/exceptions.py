@@ -20,3 +20,21 @@ class ChainReplyError(ChainError):
     """The Ethereum node gave an answer that can't be understood; what it did is unknown."""
 
     code = "chain_reply"
+
+
+class ChainBusyError(ChainUnavailableError):
+    """The Ethereum node has been asked as often as is allowed at the moment. Ask again later."""
+
+    code = "chain_busy"
+
+
+class WrongChainError(ChainUnavailableError):
+    """The Ethereum node is on another chain than the desk; nothing it says counts."""
+
+    code = "wrong_chain"
+
+
+class NotOfferedError(ChainReplyError):
+    """The Ethereum node does not offer what it was asked for: the method, or blocks that old."""
+
+    code = "chain_not_offered"
