@@ -5,12 +5,23 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.chain.harness import CHAIN_ID
-from tests.fakes.node import NodeFaultError
+from tests.fakes.node import NodeFaultError, ScriptedNode
 from transactions.chain.node import NodeChain, NodeOptions
 
 ADDRESS = "0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A"
 HASHES = [f"0x{number:064x}" for number in range(1, 20)]
 PLAIN_CALL = {"status": "0x1", "gasUsed": "0x5208", "logs": [], "returnData": "0x"}
+
+
+def well() -> ScriptedNode:
+    """Return a node that is well: on our chain, at block 100."""
+    node = ScriptedNode()
+    node.answers["eth_chainId"] = lambda params: "0x7a69"
+    node.answers["eth_blockNumber"] = lambda params: "0x64"
+    node.answers["eth_getBalance"] = lambda params: "0x64"
+    node.answers["eth_getTransactionCount"] = lambda params: "0x1" if params[1] == "latest" else "0x2"
+    node.answers["eth_feeHistory"] = lambda params: {"baseFeePerGas": ["0x5", "0x7"], "reward": [["0x2"]]}
+    return node
 
 
 def fail(code: int, message: str) -> Any:

@@ -1,7 +1,6 @@
 """Calls a second to one node: counted over all processes, each call of a batch, and never a reason to stop."""
 
-import subprocess
-import sys
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -13,12 +12,10 @@ from django_redis import get_redis_connection
 
 from tests.chain.scripted import ADDRESS, HASHES, Clock, chain_of, fresh_chain_of
 from tests.fakes.node import ScriptedNode
-from tests.processes import subprocess_environment
 from transactions.chain import ChainUnavailableError, SendOutcome, Transfer
 from transactions.chain.exceptions import ChainBusyError
 from transactions.chain.limit import KEY_PREFIX, CallLimit
 from transactions.chain.roster import LOOK_EVERY_SECONDS
-from txnsite.stack.layout import REPOSITORY
 from txnsite.stack.ports import free_port
 from txnsite.stack.valkey import Valkey
 
@@ -100,40 +97,24 @@ def test_threads_and_chains_share_the_limit_of_a_node(node: ScriptedNode, times:
     assert times[-1] - started > 1.8
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_processes_share_the_limit_of_a_node(node: ScriptedNode, times: list[float]) -> None:
-    program = f"""
-import django
-django.setup()
-from tests.chain.scripted import ADDRESS, chain_of
-chain = chain_of({node.url()!r}, calls_per_second=10)
-print("ready", flush=True)
-input()
-for _ in range(12):
-    chain.balances([ADDRESS], block_number=None)
-"""
-    environment = subprocess_environment({"DJANGO_SETTINGS_MODULE": "txnsite.settings"})
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", program],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=REPOSITORY,
-            env=environment,
-        )
-        for _ in range(2)
-    ]
-    try:
-        for process in processes:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        for process in processes:
-            process.communicate("go\n", timeout=20)
-        assert [process.returncode for process in processes] == [0, 0]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+    chain = chain_of(node.url(), calls_per_second=10)
+
+    def in_child() -> int:
+        child = os.fork()
+        if child == 0:
+            failed = 1
+            try:
+                for _ in range(12):
+                    chain.balances([ADDRESS], block_number=None)
+                failed = 0
+            finally:
+                os._exit(failed)
+        return child
+
+    children = [in_child() for _ in range(2)]
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
     assert len(times) == 24
     assert sum(at - times[0] < 0.9 for at in times) <= 10
     assert times[-1] - times[0] > 1.2
