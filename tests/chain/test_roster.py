@@ -33,10 +33,14 @@ def on_chain(node: ScriptedNode, chain_id: int) -> None:
     node.answers["eth_chainId"] = lambda params: hex(chain_id)
 
 
+def always(value: str) -> Callable[[list[Any]], str]:
+    return lambda params: value
+
+
 def tell_apart(*nodes: ScriptedNode) -> None:
     """Let each node know another balance: the first 1 wei, the second 2."""
     for number, node in enumerate(nodes, start=1):
-        node.answers["eth_getBalance"] = lambda params, number=number: hex(number)
+        node.answers["eth_getBalance"] = always(hex(number))
 
 
 def who_answers(chain: NodeChain) -> int:
