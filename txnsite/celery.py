@@ -11,7 +11,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "txnsite.settings")
 app = Celery("txnsite")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 # `tasks/` is a package of ours, so autodiscovery (which looks for `<app>.tasks`) would find nothing.
-app.conf.imports = ("tasks.money", "tasks.housekeeping")
+app.conf.imports = ("tasks.money", "tasks.housekeeping", "tasks.starting")
 
 
 @task_prerun.connect

@@ -8,7 +8,8 @@ longer than `LIMIT_SECONDS`:
   back, so a load balancer that took the site away for this would only make it worse.
 - 503 `down`: the database doesn't answer, and nothing can be accepted.
 
-`/readyz?strict=1` is for monitors: it answers 503 to `degraded` too. No answer tells addresses, names or versions.
+`/readyz?strict=1` is for monitors: it answers 503 to `degraded` too. Of the chain, the state of each node is told as
+well, by its place in `CHAIN_RPC_URLS`. No answer tells addresses, names or versions.
 """
 
 import threading
@@ -20,7 +21,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from django.conf import settings
 from django.core.cache import caches
 from django.db import connections
 from django.http import HttpRequest, JsonResponse
@@ -28,14 +28,12 @@ from django.views.decorators.http import require_safe
 from django_redis import get_redis_connection
 
 from transactions.chain import get_chain
+from transactions.exceptions import ChainMismatchError
+from transactions.services.match import require_our_chain
 from txnsite.celery import app as celery_app
 
 LIMIT_SECONDS = 2.0
 REMEMBERED_SECONDS = 1.0
-
-
-class _WrongChainError(Exception):
-    """The node follows another chain than the settings say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ class Probe:
         try:
             self._ask()
             state = "up"
-        except _WrongChainError:
+        except ChainMismatchError:
             state = "wrong chain"
         # Whatever is wrong with a part, the answer is that it is down.
         except Exception as error:  # noqa: BLE001
@@ -98,8 +96,7 @@ def _ask_broker() -> None:
 
 
 def _ask_chain() -> None:
-    if get_chain().chain_id() != settings.CHAIN_ID:
-        raise _WrongChainError
+    require_our_chain(get_chain())
 
 
 class Readiness:
@@ -160,4 +157,8 @@ def readyz(request: HttpRequest) -> JsonResponse:
     checks: dict[str, Any] = {
         name: {"state": state.state, "latency_in_ms": state.latency_in_ms} for name, state in states.items()
     }
+    checks["chain"]["nodes"] = [
+        {"node": node.number, "state": "up" if node.trouble is None else node.trouble.value}
+        for node in get_chain().node_states()
+    ]
     return JsonResponse({"status": status, "checks": checks}, status=code, headers={"Cache-Control": "no-store"})

@@ -85,8 +85,11 @@ KINDS: dict[type[Exception], Kind] = {
     transactions.WalletNotReadyError: Kind(503, "No wallet ready"),
     transactions.ChainMismatchError: Kind(503, "Node on another chain"),
     chain.ChainUnavailableError: Kind(503, "Node not available"),
+    chain.ChainBusyError: Kind(503, "Node not available"),
+    chain.WrongChainError: Kind(503, "Node on another chain"),
     chain.ChainReplyError: Kind(503, "Node not understood"),
     chain.ChainForkError: Kind(503, "Node on another chain"),
+    chain.NotOfferedError: Kind(503, "Node not understood"),
     # Background work
     tasks.TaskRunNotFoundError: Kind(404, "No such task run"),
     tasks.NothingChosenError: Kind(422, "Nothing chosen"),

@@ -176,6 +176,9 @@ CHAIN_ID = env.integer("CHAIN_ID", minimum=1)
 CHAIN_FINALITY = env.choice("CHAIN_FINALITY", ("depth", "finalized"), "depth")
 CHAIN_RPC_BATCH_SIZE = env.integer("CHAIN_RPC_BATCH_SIZE", 500, minimum=1)
 CHAIN_RPC_TIMEOUT_SECONDS = env.integer("CHAIN_RPC_TIMEOUT_SECONDS", 10, minimum=1)
+# To each node, by all processes together, each call of a batch counted; 0 is no limit.
+CHAIN_RPC_CALLS_PER_SECOND = env.integer("CHAIN_RPC_CALLS_PER_SECOND", 0)
+CHAIN_LAG_BLOCKS_MAX = env.integer("CHAIN_LAG_BLOCKS_MAX", 3, minimum=1)
 # Under load, payments are gathered for up to this long; a single one is sent at once.
 BROADCAST_GATHER_SECONDS = env.integer("BROADCAST_GATHER_MILLISECONDS", 600) / 1000
 # What isn't mined after so many blocks is replaced at a higher fee.

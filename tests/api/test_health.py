@@ -10,7 +10,9 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 from django.test import Client
 from kombu import Connection
 
+from tests.chain.scripted import well
 from tests.fakes.chain import FakeChain
+from tests.fakes.node import serve
 from transactions.chain import use_chain
 from txnsite import health
 from txnsite.celery import app as celery_app
@@ -44,6 +46,7 @@ def readiness_of(client: Client, query: str = "") -> tuple[int, str, dict[str, s
     assert response["Cache-Control"] == "no-store"
     assert set(told) == {"status", "checks"}
     assert set(told["checks"]) == PARTS
+    assert set(told["checks"]["chain"].pop("nodes")[0]) == {"node", "state"}
     assert all(set(check) == {"state", "latency_in_ms"} for check in told["checks"].values())
     assert all(check["latency_in_ms"] >= 0 for check in told["checks"].values())
     return response.status_code, told["status"], {name: check["state"] for name, check in told["checks"].items()}
@@ -111,6 +114,41 @@ def test_on_the_wrong_chain(client: Client, settings: Any) -> None:
         assert readiness_of(client) == (200, "degraded", up_but(chain="wrong chain"))
     finally:
         use_chain(None)
+
+
+def nodes_told(client: Client) -> list[dict[str, Any]]:
+    told: list[dict[str, Any]] = client.get("/readyz").json()["checks"]["chain"]["nodes"]
+    return told
+
+
+def test_each_node_is_told(client: Client, settings: Any) -> None:
+    with serve(well()) as ours, serve(well()) as stranger, serve(well()) as late:
+        stranger.answers["eth_chainId"] = lambda params: "0x5"
+        late.answers["eth_blockNumber"] = lambda params: "0x1"
+        down = f"http://user:s3cret@127.0.0.1:{free_port()}"
+        settings.CHAIN_RPC_URLS = [stranger.url(), down, late.url(), ours.url()]
+        assert readiness_of(client) == (200, "ready", up_but())
+        assert nodes_told(client) == [
+            {"node": 1, "state": "wrong chain"},
+            {"node": 2, "state": "down"},
+            {"node": 3, "state": "behind"},
+            {"node": 4, "state": "up"},
+        ]
+
+
+def test_nodes_that_are_all_on_another_chain_or_down(client: Client, settings: Any) -> None:
+    with serve(well()) as stranger:
+        stranger.answers["eth_chainId"] = lambda params: "0x5"
+        settings.CHAIN_RPC_URLS = [f"http://127.0.0.1:{free_port()}", stranger.url()]
+        assert readiness_of(client) == (200, "degraded", up_but(chain="wrong chain"))
+        assert nodes_told(client) == [{"node": 1, "state": "down"}, {"node": 2, "state": "wrong chain"}]
+
+
+def test_a_node_that_has_not_answered_yet_is_not_called_up(client: Client, settings: Any, silent_port: int) -> None:
+    settings.CHAIN_RPC_URLS = [f"http://127.0.0.1:{silent_port}"]
+    settings.CHAIN_RPC_TIMEOUT_SECONDS = 5
+    assert readiness_of(client)[2]["chain"] == "timeout"
+    assert nodes_told(client) == [{"node": 1, "state": "not asked yet"}]
 
 
 def test_without_database(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from eth_utils.address import to_checksum_address
 from accounts.keys import KeystoreSigner, SignedTransfer, UnsignedTransfer
 from tests.fakes.chain import FakeChain
 from transactions.chain import Chain
-from transactions.chain.node import NodeChain
+from transactions.chain.node import NodeChain, NodeOptions
 from txnsite.stack.anvil import Anvil
 
 CHAIN_ID = 31337
@@ -89,8 +89,9 @@ class AnvilHarness:
     def __init__(self, anvil: Anvil) -> None:
         self.anvil = anvil
         anvil.set_automine(False)
-        self.chain: Chain = NodeChain([anvil.url], batch_size=500, timeout_seconds=10)
-        self.unreachable: Chain = NodeChain([UNREACHABLE_URL], batch_size=500, timeout_seconds=2)
+        options = NodeOptions(chain_id=CHAIN_ID, batch_size=500, timeout_seconds=10)
+        self.chain: Chain = NodeChain([anvil.url], options)
+        self.unreachable: Chain = NodeChain([UNREACHABLE_URL], options)
 
     def mine(self, blocks: int = 1) -> None:
         """Mine what waits."""

@@ -124,7 +124,7 @@ def test_a_missing_method_is_tried_again_later(node: ScriptedNode, monkeypatch: 
     node.answers["eth_getBlockReceipts"] = lambda params: [receipt_of(HASHES[0])]
     assert chain.block_receipts([1]) == {}
     monkeypatch.setattr("transactions.chain.single.METHOD_MISSING_SECONDS", 0.0)
-    chain._nodes[0]._missing_until.clear()
+    chain._roster.nodes[0].single._missing_until.clear()
     assert set(chain.block_receipts([1])) == {1}
 
 

@@ -98,7 +98,7 @@ def test_each_thread_has_a_connection_of_its_own(node: ScriptedNode) -> None:
 def test_a_forked_child_does_not_use_its_parents_connection(node: ScriptedNode) -> None:
     chain = chain_of(node.url())
     chain.chain_id()
-    rpc = chain._nodes[0].rpc
+    rpc = chain._roster.nodes[0].single.rpc
     parents = rpc._provider()
     assert rpc._provider() is parents
     rpc._local.pid = os.getpid() + 1  # As a child finds it.
@@ -145,8 +145,8 @@ def test_no_error_log_or_repr_shows_the_nodes_address(
         chain.chain_id()
     results = chain.send_raw([b"\x02"], [HASHES[0]])
 
-    shown = "".join(traceback.format_exception(caught.value)) + repr(chain) + repr(chain._nodes) + repr(results)
-    shown += repr([node.rpc for node in chain._nodes]) + caplog.text
+    shown = "".join(traceback.format_exception(caught.value)) + repr(chain) + repr(chain.node_states()) + repr(results)
+    shown += repr([[node, node.single, node.single.rpc] for node in chain._roster.nodes]) + caplog.text
     assert "127.0.0.1" in str(caught.value) or trouble in ("item",)
     assert [secret for secret in secrets if secret in shown] == []
     assert caught.value.__context__ is None

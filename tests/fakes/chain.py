@@ -21,6 +21,8 @@ from transactions.chain import (
     FeeQuote,
     GasEstimate,
     MinedTransaction,
+    NodeState,
+    NodeTrouble,
     NonceCount,
     Receipt,
     SendOutcome,
@@ -227,6 +229,10 @@ class FakeChain:
             for tx, receipt in self.mined
             if tx.from_address == address and tx.nonce in nonces and receipt.block_number >= oldest
         }
+
+    def node_states(self) -> list[NodeState]:
+        """Return the one node there is."""
+        return [NodeState(1, "the fake node", NodeTrouble.DOWN if self.down else None, "")]
 
     # How it works inside.
 

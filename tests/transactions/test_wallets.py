@@ -78,7 +78,7 @@ class TestMatch:
 
     def test_a_chain_of_another_id(self, paid: Desk, settings: Settings) -> None:
         settings.CHAIN_ID = 1
-        with pytest.raises(ChainMismatchError, match="chain 31337; CHAIN_ID says 1"):
+        with pytest.raises(ChainMismatchError, match="CHAIN_ID is 1, but the node is on chain 31337"):
             require_matching_chain(paid.chain)
 
     def test_a_new_chain_of_the_same_id(self, paid: Desk) -> None:

@@ -1,7 +1,7 @@
 """The one door to Ethereum nodes. Nothing outside of this package imports web3."""
 
 from transactions.chain.client import Chain, get_chain, use_chain
-from transactions.chain.exceptions import ChainError, ChainReplyError, ChainUnavailableError
+from transactions.chain.exceptions import ChainError, ChainReplyError, ChainUnavailableError, WrongChainError
 from transactions.chain.types import (
     BlockHeader,
     BroadcastTerms,
@@ -10,6 +10,8 @@ from transactions.chain.types import (
     FeeQuote,
     GasEstimate,
     MinedTransaction,
+    NodeState,
+    NodeTrouble,
     NonceCount,
     Receipt,
     SendOutcome,
@@ -29,11 +31,14 @@ __all__ = [
     "FeeQuote",
     "GasEstimate",
     "MinedTransaction",
+    "NodeState",
+    "NodeTrouble",
     "NonceCount",
     "Receipt",
     "SendOutcome",
     "SendResult",
     "Transfer",
+    "WrongChainError",
     "get_chain",
     "use_chain",
 ]

@@ -1,21 +1,25 @@
 """What the desk needs of a chain, and the one chain that this process uses."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Protocol
 
 from django.conf import settings
 
-from transactions.chain.node import NodeChain
+from transactions.chain.node import NodeChain, NodeOptions
 from transactions.chain.types import (
     BlockHeader,
     BroadcastTerms,
     ChainView,
     MinedTransaction,
+    NodeState,
     Receipt,
     SendResult,
     Transfer,
 )
+
+START_TIMEOUT_SECONDS = 3.0
 
 
 class Chain(Protocol):
@@ -42,10 +46,10 @@ class Chain(Protocol):
         """
 
     def send_raw(self, raw: Sequence[bytes], hashes: Sequence[str]) -> list[SendResult]:
-        """Hand signed transactions to the node, in order, and return one result for each.
+        """Hand signed transactions to all healthy nodes, in order, and return one result for each.
 
-        Never raises for the chain's sake: what may or may not have arrived is UNKNOWN. A transaction that the node
-        refuses to take again, but has in its pool or in a block, is ACCEPTED.
+        Never raises for the chain's sake: what may or may not have arrived is UNKNOWN. A transaction that a node
+        refuses to take again, but has in its pool or in a block, is ACCEPTED, whatever other nodes say.
         """
 
     def receipts(self, hashes: Sequence[str]) -> dict[str, Receipt]:
@@ -69,6 +73,9 @@ class Chain(Protocol):
         A nonce is absent when none is mined, and when the node can't say: full nodes know the newest 128 blocks only.
         """
 
+    def node_states(self) -> list[NodeState]:
+        """Return what this process knows of each node, without asking any. Never raises."""
+
 
 _in_use: Chain | None = None
 
@@ -77,9 +84,7 @@ def get_chain() -> Chain:
     """Return the chain of the settings, one per process, made at first use."""
     if _in_use is not None:
         return _in_use
-    return _node_chain(
-        tuple(settings.CHAIN_RPC_URLS), settings.CHAIN_RPC_BATCH_SIZE, settings.CHAIN_RPC_TIMEOUT_SECONDS
-    )
+    return _node_chain(tuple(settings.CHAIN_RPC_URLS), _options())
 
 
 def use_chain(chain: Chain | None) -> None:
@@ -88,6 +93,26 @@ def use_chain(chain: Chain | None) -> None:
     _in_use = chain
 
 
+def chain_for_start() -> NodeChain:
+    """Return a chain of the settings for one look at a process's start: impatient, and forgotten afterwards.
+
+    Children that are forked later thus know nothing of the nodes yet, and check each before they use it.
+    """
+    options = _options()
+    timeout_seconds = min(options.timeout_seconds, START_TIMEOUT_SECONDS)
+    return NodeChain(settings.CHAIN_RPC_URLS, replace(options, timeout_seconds=timeout_seconds))
+
+
+def _options() -> NodeOptions:
+    return NodeOptions(
+        chain_id=settings.CHAIN_ID,
+        batch_size=settings.CHAIN_RPC_BATCH_SIZE,
+        timeout_seconds=settings.CHAIN_RPC_TIMEOUT_SECONDS,
+        lag_blocks_max=settings.CHAIN_LAG_BLOCKS_MAX,
+        calls_per_second=settings.CHAIN_RPC_CALLS_PER_SECOND,
+    )
+
+
 @lru_cache(maxsize=8)
-def _node_chain(rpc_urls: tuple[str, ...], batch_size: int, timeout_seconds: float) -> NodeChain:
-    return NodeChain(rpc_urls, batch_size=batch_size, timeout_seconds=timeout_seconds)
+def _node_chain(rpc_urls: tuple[str, ...], options: NodeOptions) -> NodeChain:
+    return NodeChain(rpc_urls, options)

@@ -26,3 +26,21 @@ class ChainForkError(ChainError):
     """The node's chain holds none of the blocks that this desk has recorded: a deeper reorg than it can follow."""
 
     code = "chain_fork"
+
+
+class ChainBusyError(ChainUnavailableError):
+    """The Ethereum node has been asked as often as is allowed at the moment. Ask again later."""
+
+    code = "chain_busy"
+
+
+class WrongChainError(ChainUnavailableError):
+    """The Ethereum node is on another chain than the desk; nothing it says counts."""
+
+    code = "wrong_chain"
+
+
+class NotOfferedError(ChainReplyError):
+    """The Ethereum node does not offer what it was asked for: the method, or blocks that old."""
+
+    code = "chain_not_offered"

@@ -1,41 +1,59 @@
-"""The chain as the configured nodes tell it: the first one that answers speaks."""
+"""The chain as the configured nodes tell it: the most preferred one that is well speaks."""
 
 import logging
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from transactions.chain.exceptions import ChainError, ChainUnavailableError
+from transactions.chain.health import Health
+from transactions.chain.roster import LOOK_TIMEOUT_SECONDS, Roster
 from transactions.chain.rpc import RpcNode
+from transactions.chain.sends import offer_to_all
 from transactions.chain.single import SingleNode
 from transactions.chain.types import (
     BlockHeader,
     BroadcastTerms,
     ChainView,
     MinedTransaction,
+    NodeState,
     Receipt,
     SendOutcome,
     SendResult,
     Transfer,
 )
+from transactions.chain.watched import WatchedNode
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class NodeChain:
-    """The `Chain` of real nodes, asked in the order they are given.
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """How nodes are asked; `calls_per_second` 0 is no limit."""
 
-    Each question is put to one node as a whole, and to the next one when that fails. Safe to share between threads.
+    chain_id: int
+    batch_size: int
+    timeout_seconds: float
+    lag_blocks_max: int = 3
+    calls_per_second: int = 0
+
+
+class NodeChain:
+    """The `Chain` of real nodes, the first of them preferred. Safe to share between threads.
+
+    Each question is put to one node as a whole, and to the next one when that fails; transactions go to all.
     """
 
-    def __init__(self, rpc_urls: Sequence[str], *, batch_size: int, timeout_seconds: float) -> None:
-        self._nodes = [
-            SingleNode(RpcNode(url, number=number, timeout_seconds=timeout_seconds), batch_size=batch_size)
-            for number, url in enumerate(rpc_urls, start=1)
-        ]
+    def __init__(
+        self, rpc_urls: Sequence[str], options: NodeOptions, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        nodes = [_watched(url, number, options, clock) for number, url in enumerate(rpc_urls, start=1)]
+        self._roster = Roster(nodes, lag_blocks_max=options.lag_blocks_max, clock=clock)
 
     def __repr__(self) -> str:
-        return f"<NodeChain {', '.join(node.rpc.label for node in self._nodes)}>"
+        return f"<NodeChain {', '.join(state.label for state in self.node_states())}>"
 
     def chain_id(self) -> int:
         """Return the chain's id (EIP-155)."""
@@ -54,16 +72,13 @@ class NodeChain:
         return self._first_answer(lambda node: node.terms(transfers, addresses))
 
     def send_raw(self, raw: Sequence[bytes], hashes: Sequence[str]) -> list[SendResult]:
-        """Send signed transactions; what is UNKNOWN at one node is offered to the next."""
-        results = [SendResult(SendOutcome.UNKNOWN, "no node was asked")] * len(raw)
-        for node in self._nodes:
-            open_ones = [index for index, result in enumerate(results) if result.outcome is SendOutcome.UNKNOWN]
-            if not open_ones:
-                break
-            answers = node.send_raw([raw[index] for index in open_ones], [hashes[index] for index in open_ones])
-            for index, answer in zip(open_ones, answers, strict=True):
-                results[index] = answer
-        return results
+        """Send signed transactions to all healthy nodes; if there is none, to those set aside that are on our chain."""
+        nodes, are_aside = self._roster.for_sends()
+        if not nodes:
+            return [SendResult(SendOutcome.UNKNOWN, "No Ethereum node is configured.")] * len(raw)
+        if len(nodes) == 1 or not raw:
+            return nodes[0].send(raw, hashes) if raw else []
+        return offer_to_all(nodes, raw, hashes, even_if_aside=are_aside)
 
     def receipts(self, hashes: Sequence[str]) -> dict[str, Receipt]:
         """Return the receipts there are now."""
@@ -89,12 +104,33 @@ class NodeChain:
         """Find the mined transactions of an address by their nonces."""
         return self._first_answer(lambda node: node.transactions_of(address, nonces))
 
+    def node_states(self) -> list[NodeState]:
+        """Return what this process knows of each node."""
+        return self._roster.states()
+
     def _first_answer(self, question: Callable[[SingleNode], T]) -> T:
         failure: ChainError = ChainUnavailableError("No Ethereum node is configured.")
-        for node in self._nodes:
+        for node in self._roster.in_turn():
             try:
-                return question(node)
+                return node.ask(question)
             except ChainError as error:
                 failure = error
                 logger.debug("Asking the next node: %s", error)
         raise failure
+
+
+def _watched(url: str, number: int, options: NodeOptions, clock: Callable[[], float]) -> WatchedNode:
+    def single(timeout_seconds: float, *, waits: bool) -> SingleNode:
+        rpc = RpcNode(
+            url,
+            number=number,
+            timeout_seconds=timeout_seconds,
+            calls_per_second=options.calls_per_second,
+            waits=waits,
+        )
+        return SingleNode(rpc, batch_size=options.batch_size)
+
+    node = single(options.timeout_seconds, waits=True)
+    scout = single(min(options.timeout_seconds, LOOK_TIMEOUT_SECONDS), waits=False)
+    health = Health(number=number, label=node.rpc.label, chain_id=options.chain_id, clock=clock)
+    return WatchedNode(node, scout=scout, health=health)

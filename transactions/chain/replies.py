@@ -6,7 +6,7 @@ from typing import Any
 
 from eth_utils.address import to_checksum_address
 
-from transactions.chain.exceptions import ChainReplyError, ChainUnavailableError
+from transactions.chain.exceptions import ChainReplyError, ChainUnavailableError, NotOfferedError
 from transactions.chain.rpc import Reply
 from transactions.chain.types import BlockHeader, FeeQuote, MinedTransaction, NonceCount, Receipt
 
@@ -18,11 +18,14 @@ def result_of(reply: Reply) -> Any:
     """Return the result of a call that must have one.
 
     :raises ChainUnavailableError: when the node only asks to be asked less often.
+    :raises NotOfferedError: when it has no such method, or has forgotten blocks that old.
     :raises ChainReplyError: on any other error, and when there is no result.
     """
     if reply.error is not None:
-        error = ChainUnavailableError if reply.error.is_limit else ChainReplyError
-        raise error(f"The node answered: {reply.error.message}")
+        message = f"The node answered: {reply.error.message}"
+        if reply.error.is_limit:
+            raise ChainUnavailableError(message)
+        raise NotOfferedError(message) if reply.error.is_not_offered else ChainReplyError(message)
     if reply.result is None:
         raise ChainReplyError("The node gave no result where there must be one.")
     return reply.result

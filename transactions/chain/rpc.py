@@ -14,7 +14,8 @@ import requests
 from web3.providers import HTTPProvider
 from web3.types import RPCEndpoint
 
-from transactions.chain.exceptions import ChainReplyError, ChainUnavailableError
+from transactions.chain.exceptions import ChainBusyError, ChainReplyError, ChainUnavailableError
+from transactions.chain.limit import CallLimit
 
 # web3 brings py_ecc, which raises Python's limit to 100,000: deeply nested JSON would then not be refused with a
 # RecursionError, but overflow a web thread's stack and kill the process.
@@ -32,6 +33,8 @@ CODES_OF_LIMITS = frozenset({429, -32005, -32007, -32097})
 """How providers say "too many requests" inside a reply: EIP-1474's -32005, and what Alchemy and QuickNode made up."""
 WORDS_OF_LIMITS = ("rate limit", "too many requests", "request limit", "compute units", "capacity exceeded")
 WORDS_OF_MISSING_METHODS = ("method not found", "unsupported method", "method not supported", "does not exist/is not")
+WORDS_OF_MISSING_HISTORY = ("missing trie node", "historical state", "pruned", "state not available", "outofrange")
+"""How nodes say that they keep no state of blocks that old: geth, reth and Nethermind, Besu, anvil."""
 
 # At DEBUG both print the node's whole address, API key included, on every request.
 logging.getLogger("web3.providers.HTTPProvider").setLevel(logging.INFO)
@@ -49,6 +52,11 @@ class RpcError:
     def is_method_missing(self) -> bool:
         """Say whether the node does not offer the method at all (-32601, or -32004 of EIP-1474)."""
         return self.code in (-32601, -32004) or any(words in self.message.lower() for words in WORDS_OF_MISSING_METHODS)
+
+    @property
+    def is_not_offered(self) -> bool:
+        """Say whether the node is well, but has no such method or keeps no state of blocks that old."""
+        return self.is_method_missing or any(words in self.message.lower() for words in WORDS_OF_MISSING_HISTORY)
 
     @property
     def is_limit(self) -> bool:
@@ -73,11 +81,18 @@ class RpcNode:
     """One node, asked through web3's HTTP provider without its formatters, which cost more than the calls.
 
     Safe to share between threads and to inherit by fork: each thread of each process has a connection of its own.
+
+    :param calls_per_second: how many calls all processes together may make; 0 is no limit.
+    :param waits: whether to wait where that is reached, up to the time limit, or to give up at once.
     """
 
-    def __init__(self, url: str, *, number: int, timeout_seconds: float) -> None:
+    def __init__(
+        self, url: str, *, number: int, timeout_seconds: float, calls_per_second: int = 0, waits: bool = True
+    ) -> None:
         parts = urlsplit(url)
         self.label = f"node {number} ({parts.hostname or 'no host'})"
+        self._limit = CallLimit(self.label, calls_per_second=calls_per_second) if calls_per_second else None
+        self._limit_wait_seconds = timeout_seconds if waits else 0.0
         self._url = url
         self._timeouts = (min(CONNECT_TIMEOUT_SECONDS, timeout_seconds), timeout_seconds)
         secrets = [parts.username, parts.password, *parts.path.split("/"), *parts.query.replace("=", "&").split("&")]
@@ -90,14 +105,22 @@ class RpcNode:
     def __repr__(self) -> str:
         return f"<RpcNode {self.label}>"
 
+    @property
+    def calls_max(self) -> int | None:
+        """The most calls that one round trip may have, if that is limited."""
+        return None if self._limit is None else self._limit.calls_max
+
     def ask(self, calls: Sequence[Call]) -> list[Reply]:
         """Put all calls in one HTTP round trip and return their replies in the same order.
 
+        :raises ChainBusyError: when no more calls are allowed at the moment; the node was not asked.
         :raises ChainUnavailableError: when the node can't be reached, is too slow, or is too busy.
         :raises ChainReplyError: when the answer is not one reply for each call.
         """
         if not calls:
             return []
+        if self._limit is not None and not self._limit.take(len(calls), wait_seconds=self._limit_wait_seconds):
+            raise ChainBusyError(f"{self.label} has been asked as often as CHAIN_RPC_CALLS_PER_SECOND allows.")
         provider = self._provider()
         first_id = next(self._ids) * 1_000_000
         provider.request_counter = itertools.count(first_id)

@@ -60,6 +60,7 @@ class SingleNode:
     def __init__(self, rpc: RpcNode, *, batch_size: int) -> None:
         self.rpc = rpc
         self._batch_size = batch_size
+        self._calls_per_trip = min(batch_size, rpc.calls_max or batch_size)
         self._missing_until: dict[str, float] = {}
 
     def __repr__(self) -> str:
@@ -68,6 +69,11 @@ class SingleNode:
     def chain_id(self) -> int:
         """Return the chain's id (EIP-155)."""
         return quantity(result_of(self._ask([("eth_chainId", [])])[0]))
+
+    def standing(self) -> tuple[int, int]:
+        """Return chain id and head number."""
+        chain_id, head_number = self._ask([("eth_chainId", []), ("eth_blockNumber", [])])
+        return quantity(result_of(chain_id)), quantity(result_of(head_number))
 
     def view(self, addresses: Sequence[str], *, with_finalized: bool) -> ChainView:
         """Return head, finalized block and counts per address."""
@@ -122,24 +128,30 @@ class SingleNode:
         nonces = read_nonce_counts(replies[1:nonces_end], wanted)
         return BroadcastTerms(read_fee_quote(result_of(replies[0])), balances, nonces, estimates)
 
-    def send_raw(self, raw: Sequence[bytes], hashes: Sequence[str]) -> list[SendResult]:
-        """Send in order; from the first batch that got no answer on, the rest is left unsent and UNKNOWN."""
+    def send_raw(self, raw: Sequence[bytes], hashes: Sequence[str]) -> tuple[list[SendResult], ChainError | None]:
+        """Send in order and return results, and what kept the node from answering if something did.
+
+        From the first batch that got no answer on, the rest is left unsent and UNKNOWN.
+        """
         results: list[SendResult | RpcError] = []
+        failure: ChainError | None = None
         pairs = list(zip(raw, hashes, strict=True))
-        for chunk in _chunks(pairs, self._batch_size):
+        for chunk in _chunks(pairs, self._calls_per_trip):
             try:
                 replies = self.rpc.ask([("eth_sendRawTransaction", ["0x" + signed.hex()]) for signed, _ in chunk])
             except ChainError as error:
                 logger.warning("Sending %d of %d transactions failed: %s", len(pairs) - len(results), len(pairs), error)
                 results += [SendResult(SendOutcome.UNKNOWN, str(error))] * (len(pairs) - len(results))
+                failure = error
                 break
             results += [_sent(reply, hash_) for reply, (_, hash_) in zip(replies, chunk, strict=True)]
         refused = [hash_ for result, hash_ in zip(results, hashes, strict=True) if isinstance(result, RpcError)]
         lookups = self._look_up(refused)
-        return [
+        judged = [
             judge_refusal(result, lookups.get(hash_)) if isinstance(result, RpcError) else result
             for result, hash_ in zip(results, hashes, strict=True)
         ]
+        return judged, failure
 
     def receipts(self, hashes: Sequence[str]) -> dict[str, Receipt]:
         """Return the receipts that the node has now."""
@@ -203,7 +215,7 @@ class SingleNode:
         return {number: quantity(reply.result) for number, reply in pairs if reply.result is not None}
 
     def _ask(self, calls: Sequence[Call], *, per_trip: int | None = None) -> list[Reply]:
-        size = min(per_trip or self._batch_size, self._batch_size)
+        size = min(per_trip or self._calls_per_trip, self._calls_per_trip)
         return [reply for chunk in _chunks(calls, size) for reply in self.rpc.ask(chunk)]
 
     def _ask_loosely(self, calls: Sequence[Call], *, per_trip: int | None = None) -> list[Reply]:

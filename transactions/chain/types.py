@@ -136,3 +136,26 @@ class MinedTransaction:
     block_number: int
     block_hash: str
     succeeded: bool
+
+
+class NodeTrouble(Enum):
+    """Why a node isn't asked."""
+
+    UNKNOWN = "not asked yet"
+    DOWN = "down"
+    CONFUSED = "not understood"
+    BEHIND = "behind"
+    WRONG_CHAIN = "wrong chain"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """What this process knows of one node; `trouble` is None while it is asked.
+
+    `label` and `detail` name the node's host, so they are for operators only; neither holds a secret.
+    """
+
+    number: int
+    label: str
+    trouble: NodeTrouble | None
+    detail: str
