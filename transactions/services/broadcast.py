@@ -16,7 +16,14 @@ from django.db import transaction as db_transaction
 from django.utils import timezone
 
 from accounts.exceptions import AccountsError
-from accounts.keys import SignedTransfer, Signer, UnsignedTransfer, load_signer
+from accounts.keys import (
+    SignedTransfer,
+    Signer,
+    SignerUnavailableError,
+    UnsignedTransfer,
+    load_signer,
+    sign_transfers,
+)
 from accounts.ledger import post
 from accounts.locks import advisory_lock
 from transactions.chain.client import Chain, get_chain
@@ -142,7 +149,12 @@ def _broadcast_batch(wallet: Wallet, batch: list[Transaction], chain: Chain, sig
     sent = 0
     if plan.send:
         try:
-            attempts = _save_attempts(wallet, plan.send, signer.sign([transfer for _, transfer in plan.send]))
+            signed = sign_transfers(signer, [transfer for _, transfer in plan.send])
+            attempts = _save_attempts(wallet, plan.send, signed)
+        except SignerUnavailableError as error:
+            logger.error("Wallet %s can't sign: %s", wallet.address, error)  # noqa: TRY400 (no traceback near keys)
+            set_wait_reason({row.pk: WaitReason.KEY for row, _ in plan.send})
+            return None
         except _RacedError:
             return None
         sent = send_attempts(attempts, chain)
