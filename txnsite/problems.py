@@ -73,6 +73,13 @@ KINDS: dict[type[Exception], Kind] = {
     keys.KeyNotFoundError: Kind(503, "Key not ready"),
     keys.KeyPassphraseError: Kind(503, "Key not ready"),
     keys.KeyFileError: Kind(503, "Key not ready"),
+    keys.KeyEnvironmentError: Kind(503, "Key not ready"),
+    keys.SignerUnavailableError: Kind(503, "Key not ready"),
+    keys.DepositSeedExistsError: Kind(409, "Deposit seed exists"),
+    keys.BadMnemonicError: Kind(422, "Mnemonic not valid"),
+    keys.BadExtendedKeyError: Kind(500, "Extended key not valid"),
+    keys.UnderivableKeyError: Kind(500, "Key can't be derived"),
+    keys.BadSignatureError: Kind(422, "Signature not valid", "signature"),
     keys.UnsignableTransferError: Kind(500, "Transfer can't be signed"),
     # Transactions
     transactions.TransactionNotFoundError: Kind(404, "No such transaction"),

@@ -189,6 +189,10 @@ WALLET_IN_FLIGHT_MAX = env.integer("WALLET_IN_FLIGHT_MAX", 5_000, minimum=1)
 KEYSTORE_DIR = Path(env.text("KEYSTORE_DIR", str(VAR_DIR / "keystore")))
 # Read when a key is first used, so that a web process, which never signs, needs no passphrase.
 KEYSTORE_PASSPHRASE = env.secret("KEYSTORE_PASSPHRASE", "")
+# More keys, 0x and hex, separated by commas: for platforms that keep secrets as variables.
+WALLET_PRIVATE_KEYS = env.secret("WALLET_PRIVATE_KEYS", "")
+# Where a wallet's key is looked for, in this order; docs/keys.md says how a key management service is added.
+SIGNERS = env.words("SIGNERS", "accounts.keys.keystore.KeystoreSource,accounts.keys.environment.EnvironmentSource")
 ACCOUNT_LOCK_SECONDS = 3
 ACCOUNT_LOCK_WAIT_SECONDS = 0.5
 TRANSACTION_CACHE_SECONDS = 60

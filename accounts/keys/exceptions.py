@@ -1,10 +1,10 @@
-"""What can go wrong with signing keys. No message ever holds a key or a passphrase."""
+"""What can go wrong with signing keys. No message ever holds a key, a passphrase or a mnemonic."""
 
 from accounts.exceptions import AccountsError
 
 
 class KeyNotFoundError(AccountsError):
-    """There is no keystore file for this address."""
+    """There is no key for this address."""
 
     code = "key_not_found"
 
@@ -21,7 +21,49 @@ class KeyFileError(AccountsError):
     code = "key_file"
 
 
+class KeyEnvironmentError(AccountsError):
+    """The private keys in the environment can't be used."""
+
+    code = "key_environment"
+
+
+class SignerUnavailableError(AccountsError):
+    """The service that holds the key does not answer."""
+
+    code = "signer_unavailable"
+
+
 class UnsignableTransferError(AccountsError):
     """This transfer can't be signed: one of its fields is out of range."""
 
     code = "unsignable_transfer"
+
+
+class BadSignatureError(AccountsError):
+    """This is no signature."""
+
+    code = "bad_signature"
+
+
+class DepositSeedExistsError(AccountsError):
+    """There is a deposit seed already; a second one would lose the addresses of the first."""
+
+    code = "deposit_seed_exists"
+
+
+class BadMnemonicError(AccountsError):
+    """This is not a mnemonic of 24 English words (BIP-39)."""
+
+    code = "bad_mnemonic"
+
+
+class BadExtendedKeyError(AccountsError):
+    """This is not an extended public key (BIP-32)."""
+
+    code = "bad_extended_key"
+
+
+class UnderivableKeyError(AccountsError):
+    """There is no key with this number (BIP-32)."""
+
+    code = "underivable_key"

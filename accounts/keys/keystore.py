@@ -1,25 +1,23 @@
-"""Keystore files: private keys encrypted with a passphrase (Web3 Secret Storage, version 3)."""
+"""Keystore files: one encrypted private key each, in the usual names, which other wallet software can open too."""
 
 import json
 import os
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import coincurve
 from django.conf import settings
 from django.views.decorators.debug import sensitive_variables
-from eth_keyfile.keyfile import create_keyfile_json, decode_keyfile_json
 from eth_utils.address import is_hex_address, to_checksum_address
 
-from accounts.keys.exceptions import KeyFileError, KeyNotFoundError, KeyPassphraseError
-from accounts.keys.signer import KeystoreSigner, address_of
+from accounts.keys.exceptions import KeyFileError, KeyNotFoundError
+from accounts.keys.files import decrypt, encrypt, read_key_file, sync_directory, write_durably
+from accounts.keys.signer import LocalSigner, Secret, address_of
+from accounts.keys.sources import KeyPlace
 
-MAC_MISMATCH = "MAC mismatch"
-"""What eth_keyfile says when the passphrase is wrong."""
-
-_signers: dict[tuple[Path, str], KeystoreSigner] = {}
+RETIRED = "retired"
+"""The folder of keys that nothing signs with any more; they are kept, since somebody may still pay to them."""
 
 
 @sensitive_variables("passphrase", "private_key")
@@ -31,14 +29,12 @@ def create_keystore(directory: str | os.PathLike[str], passphrase: str) -> str:
 
     :raises KeyPassphraseError: when the passphrase is empty.
     """
-    if not passphrase:
-        raise KeyPassphraseError("A keystore file needs a passphrase, and this one is empty.")
     private_key = coincurve.PrivateKey(secrets.token_bytes(32)).secret
     address = address_of(coincurve.PrivateKey(private_key).public_key)
-    content = create_keyfile_json(private_key, _bytes_of(passphrase), kdf="scrypt")
+    content = encrypt(private_key, passphrase)
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S.%f000Z")
     path = Path(directory) / f"UTC--{now}--{address.removeprefix('0x').lower()}"
-    _write_durably(path, json.dumps(content))
+    write_durably(path, json.dumps(content))
     if open_keystore(path, passphrase).address != address:
         raise KeyFileError(f"The new keystore file {path.name} does not hold the key that it was made for.")
     return address
@@ -46,70 +42,51 @@ def create_keystore(directory: str | os.PathLike[str], passphrase: str) -> str:
 
 def list_keystores(directory: str | os.PathLike[str]) -> list[str]:
     """Return the addresses (EIP-55) of all keystore files in a directory, oldest file name first."""
-    return list(_paths_by_address(Path(directory)))
+    return list(keystore_paths(Path(directory)))
 
 
 @sensitive_variables("passphrase", "private_key")
-def open_keystore(path: Path, passphrase: str) -> KeystoreSigner:
+def open_keystore(path: Path, passphrase: str) -> LocalSigner:
     """Decrypt one keystore file; takes about half a second (scrypt).
 
     :raises KeyPassphraseError: when the passphrase is not the file's.
     :raises KeyFileError: when the file is not a version 3 keystore of a secp256k1 key.
     """
-    content = _read_keystore(path)
-    if content is None:
-        raise KeyFileError(f"{path.name} is not a version 3 keystore file.")
-    # Raised below, outside of the handler: a chained exception would carry the passphrase in its frames.
-    failure: KeyPassphraseError | KeyFileError
+    private_key = decrypt(path, passphrase)
     try:
-        private_key = decode_keyfile_json(content, _bytes_of(passphrase))
-        return KeystoreSigner(private_key)
-    except (ValueError, TypeError, KeyError) as error:
-        if MAC_MISMATCH in str(error):
-            failure = KeyPassphraseError(f"The passphrase does not open the keystore file {path.name}.")
-        else:
-            failure = KeyFileError(f"{path.name} is not a usable keystore file: {type(error).__name__}.")
-    raise failure
+        return LocalSigner(private_key)
+    except ValueError:
+        pass
+    raise KeyFileError(f"{path.name} holds something that is no private key.")
 
 
-@sensitive_variables("passphrase")
-def load_signer(address: str) -> KeystoreSigner:
-    """Return the signer for an address from the keystore directory of the settings, decrypted once per process.
+def retire_keystore(directory: str | os.PathLike[str], address: str) -> Path:
+    """Move the keystore file of an address to where no process finds it, and return its new place.
 
-    :raises KeyNotFoundError: when no keystore file is for this address.
-    :raises KeyPassphraseError: when the passphrase of the settings does not open it.
-    :raises KeyFileError: when the file can't be used, or holds the key of another address.
+    Workers that hold the key forget it before they sign their next batch. Done again, after a crash say, it moves
+    what is left: a file of the same address with an older name.
+
+    :raises KeyNotFoundError: when there is no keystore file for this address.
     """
-    directory = Path(settings.KEYSTORE_DIR)
-    signer = _signers.get((directory, address))
-    if signer is None:
-        path = _paths_by_address(directory).get(address)
-        if path is None:
-            raise KeyNotFoundError(f"There is no keystore file for {address} in the keystore directory.")
-        signer = open_keystore(path, settings.KEYSTORE_PASSPHRASE)
-        if signer.address != address:
-            raise KeyFileError(f"{path.name} says it is for {address}, but its key is another.")
-        _signers[directory, address] = signer
-    return signer
+    path = keystore_paths(Path(directory)).get(address)
+    if path is None:
+        raise KeyNotFoundError(f"There is no keystore file for {address} in the keystore directory.")
+    retired = path.parent / RETIRED / path.name
+    retired.parent.mkdir(mode=0o700, exist_ok=True)
+    path.rename(retired)
+    sync_directory(retired.parent)
+    sync_directory(path.parent)
+    return retired
 
 
-def forget_signers() -> None:
-    """Drop all decrypted keys from this process's memory."""
-    _signers.clear()
-
-
-def _bytes_of(passphrase: str) -> bytes:
-    """Return the bytes that the passphrase was read from, also where the environment held no valid UTF-8."""
-    return passphrase.encode(errors="surrogateescape")
-
-
-def _paths_by_address(directory: Path) -> dict[str, Path]:
-    """Return the file of each address; of two files for one address, the newer name."""
+def keystore_paths(directory: Path) -> dict[str, Path]:
+    """Return the file of each address (EIP-55); of two files for one address, the newer name."""
     if not directory.is_dir():
         return {}
     found: dict[str, Path] = {}
     for path in sorted(directory.iterdir()):
-        content = _read_keystore(path)
+        # With a dot first: a file that is being written, or was when its process died.
+        content = None if path.name.startswith(".") else read_key_file(path)
         # The field is optional in version 3; the usual file name ends with the address too.
         named = path.name.rpartition("--")[2] if content is None else str(content.get("address") or "")
         named = named or path.name.rpartition("--")[2]
@@ -118,29 +95,40 @@ def _paths_by_address(directory: Path) -> dict[str, Path]:
     return found
 
 
-def _read_keystore(path: Path) -> dict[str, Any] | None:
-    """Return the JSON of a version 3 keystore file, or None for any other file."""
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    if not isinstance(content, dict) or content.get("version") != 3:
-        return None
-    return content if "crypto" in content or "Crypto" in content else None
+class KeystoreSource(Secret):
+    """The keystore directory of the settings. A file is decrypted once in a process, and forgotten when it is gone.
 
+    New files are found without a restart. One that was changed is not opened again: its key is the same, and the
+    passphrase that this process was started with may no longer open it.
+    """
 
-def _write_durably(path: Path, text: str) -> None:
-    """Write a new file of mode 0600 so that it is whole or not there at all, even after a power cut."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    name = "keystore"
+
+    def __init__(self) -> None:
+        self._opened: dict[tuple[Path, str], tuple[Path, LocalSigner]] = {}
+
+    def places(self) -> list[KeyPlace]:
+        """Return the address and the file name of each key."""
+        return [KeyPlace(address, path.name) for address, path in keystore_paths(Path(settings.KEYSTORE_DIR)).items()]
+
+    def load(self, address: str) -> LocalSigner | None:
+        """Return the signer for an address (EIP-55), or nothing when it has no file.
+
+        :raises KeyPassphraseError: when the passphrase of the settings does not open its file.
+        :raises KeyFileError: when the file can't be used, or holds the key of another address.
+        """
+        directory = Path(settings.KEYSTORE_DIR)
+        path, signer = self._opened.pop((directory, address), (None, None))
+        if path is None or signer is None or not path.exists():
+            path = keystore_paths(directory).get(address)
+            if path is None:
+                return None
+            signer = open_keystore(path, settings.KEYSTORE_PASSPHRASE)
+            if signer.address != address:
+                raise KeyFileError(f"{path.name} says it is for {address}, but its key is another.")
+        self._opened[directory, address] = path, signer
+        return signer
+
+    def forget(self) -> None:
+        """Drop all decrypted keys; they are read again when needed."""
+        self._opened.clear()

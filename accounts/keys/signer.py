@@ -1,72 +1,53 @@
-"""Signing transfers of ether (EIP-1559, transaction type 2).
+"""Who signs: the one thing a key has to do, wherever it lives.
 
-RLP, Keccak and coincurve are put together by hand: the bytes are those of eth_account, which takes five times as
-long because it validates and copies each transaction several times over. A property test holds the two together.
+A signer has an address and signs digests of 32 bytes; what the digests are of (`transfers`, `messages`) is not its
+business. So a key management service needs a class of two members, and `complete_signature` for what such services
+leave out (docs/keys.md has one written out).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NoReturn, Protocol, SupportsIndex
 
 import coincurve
-import rlp  # type: ignore[import-untyped]
 from django.views.decorators.debug import sensitive_variables
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from accounts.keys.exceptions import UnsignableTransferError
+from accounts.keys.exceptions import BadSignatureError
 
-TYPE_2 = b"\x02"
-"""The envelope of EIP-1559 transactions (EIP-2718)."""
+CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+"""The order n of secp256k1 (SEC 2, section 2.4.1)."""
 
-WORD_MAX = 2**256 - 1
-NONCE_MAX = 2**64 - 2
-"""EIP-2681: the nonce of an account stays below 2^64-1."""
-
-GAS_MAX = 2**64 - 1
-ADDRESS_BYTES = 20
-
-Field = bytes | list[bytes]
-"""What RLP encodes: a byte string or a list of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class UnsignedTransfer:
-    """A payment of ether with everything that its signature covers."""
-
-    chain_id: int
-    nonce: int
-    to_address: str
-    value_in_wei: int
-    gas_limit: int
-    max_fee_per_gas_in_wei: int
-    max_priority_fee_per_gas_in_wei: int
-
-
-@dataclass(frozen=True, slots=True)
-class SignedTransfer:
-    """A signed transaction, ready to be sent: its bytes, and the hash by which the chain will know it."""
-
-    raw: bytes
-    hash: str
+SIGNATURE_BYTES = 65
 
 
 class Signer(Protocol):
-    """Whoever can sign for one address: a keystore file today, a key management service tomorrow."""
+    """Whoever can sign for one address: a key in this process's memory, or a key management service."""
 
     @property
     def address(self) -> str:
         """The address (EIP-55) whose ether the signatures move."""
 
-    def sign(self, transfers: Sequence[UnsignedTransfer]) -> list[SignedTransfer]:
-        """Sign all transfers, in order.
+    def sign_digests(self, digests: Sequence[bytes]) -> list[bytes]:
+        """Sign digests of 32 bytes, in order: r, s (the lower of the two: EIP-2) and the parity of y, 65 bytes each.
 
-        :raises UnsignableTransferError: when a field is out of range; then none is signed.
+        All at once, so that a service can be asked once for a batch.
+
+        :raises SignerUnavailableError: when a service does not answer; then nothing was signed, as far as we know.
         """
 
 
-class KeystoreSigner:
-    """Sign with the key of a keystore file, held in this process's memory; it shows in no repr, copy or pickle."""
+class Secret:
+    """What holds a private key: it shows in no repr, and can't be copied or pickled."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError("This holds a private key and can't be copied or pickled.")
+
+
+class LocalSigner(Secret):
+    """Sign with a key in this process's memory, whether it came from a file, the environment or a seed."""
 
     __slots__ = ("_address", "_key")
 
@@ -76,31 +57,17 @@ class KeystoreSigner:
         self._address = address_of(self._key.public_key)
 
     def __repr__(self) -> str:
-        return f"<KeystoreSigner {self._address}>"
-
-    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        raise TypeError("A signer holds a private key and can't be copied or pickled.")
+        return f"<LocalSigner {self._address}>"
 
     @property
     def address(self) -> str:
         """The address (EIP-55) of the key."""
         return self._address
 
-    def sign(self, transfers: Sequence[UnsignedTransfer]) -> list[SignedTransfer]:
-        """Sign all transfers, in order; the same transfer always gets the same bytes (RFC 6979, low s: EIP-2).
-
-        :raises UnsignableTransferError: when a field is out of range; then none is signed.
-        """
-        fields_of_all = [_checked_fields(transfer) for transfer in transfers]
-        return [self._sign_fields(fields) for fields in fields_of_all]
-
-    def _sign_fields(self, fields: list[Field]) -> SignedTransfer:
-        digest = keccak(TYPE_2 + rlp.encode(fields, infer_serializer=False))
-        signature = self._key.sign_recoverable(digest, hasher=None)
-        # Integers have no leading zeros in RLP. The last byte is the parity of y.
-        y_parity, r, s = (part.lstrip(b"\0") for part in (signature[64:], signature[:32], signature[32:64]))
-        raw = TYPE_2 + rlp.encode([*fields, y_parity, r, s], infer_serializer=False)
-        return SignedTransfer(raw, "0x" + keccak(raw).hex())
+    def sign_digests(self, digests: Sequence[bytes]) -> list[bytes]:
+        """Sign all digests, in order; the same digest always gets the same signature (RFC 6979), with the low s."""
+        sign = self._key.sign_recoverable
+        return [sign(digest, hasher=None) for digest in digests]
 
 
 def address_of(public_key: coincurve.PublicKey) -> str:
@@ -108,30 +75,34 @@ def address_of(public_key: coincurve.PublicKey) -> str:
     return to_checksum_address(keccak(public_key.format(compressed=False)[1:])[-20:])
 
 
-def _checked_fields(transfer: UnsignedTransfer) -> list[Field]:
-    """Return the fields in the order of EIP-1559, integers as big-endian bytes, data and access list empty."""
-    # An empty recipient would create a contract, and a short one would burn the money.
+def recover_address(digest: bytes, signature: bytes) -> str:
+    """Return the address (EIP-55) whose key made a signature of 65 bytes.
+
+    :raises BadSignatureError: when no key can have made it.
+    """
+    if len(signature) != SIGNATURE_BYTES or signature[-1] > 1:
+        raise BadSignatureError
     try:
-        recipient = bytes.fromhex(transfer.to_address.removeprefix("0x"))
-    except ValueError:
-        recipient = b""
-    if len(recipient) != ADDRESS_BYTES:
-        raise UnsignableTransferError("This transfer can't be signed: to_address is not an address.")
-    return [
-        _integer("chain_id", transfer.chain_id, WORD_MAX),
-        _integer("nonce", transfer.nonce, NONCE_MAX),
-        _integer("max_priority_fee_per_gas_in_wei", transfer.max_priority_fee_per_gas_in_wei, WORD_MAX),
-        _integer("max_fee_per_gas_in_wei", transfer.max_fee_per_gas_in_wei, WORD_MAX),
-        _integer("gas_limit", transfer.gas_limit, GAS_MAX),
-        recipient,
-        _integer("value_in_wei", transfer.value_in_wei, WORD_MAX),
-        b"",
-        [],
-    ]
+        return address_of(coincurve.PublicKey.from_signature_and_message(signature, digest, hasher=None))
+    except Exception as error:  # coincurve raises bare ones
+        raise BadSignatureError from error
 
 
-def _integer(name: str, value: int, largest: int) -> bytes:
-    """Return the shortest big-endian bytes of an integer: none at all for zero (yellow paper, appendix B)."""
-    if not 0 <= value <= largest:
-        raise UnsignableTransferError(f"This transfer can't be signed: {name} is out of range.")
-    return value.to_bytes((value.bit_length() + 7) // 8, "big")
+def complete_signature(*, digest: bytes, r: int, s: int, address: str) -> bytes:
+    """Return the 65 bytes of a signature of which only r and s are known, as key management services give it.
+
+    Takes the lower of the two possible s (EIP-2), and finds the parity of y by trying both.
+
+    :raises BadSignatureError: when the key of this address did not sign this digest.
+    """
+    s = min(s, CURVE_ORDER - s)
+    if not (0 < r < CURVE_ORDER and s > 0):
+        raise BadSignatureError
+    for parity in (0, 1):
+        signature = r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes([parity])
+        try:
+            if recover_address(digest, signature) == address:
+                return signature
+        except BadSignatureError:
+            continue
+    raise BadSignatureError(f"The service's signature is not one of the key of {address}.")

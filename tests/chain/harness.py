@@ -6,7 +6,7 @@ from typing import Protocol
 
 from eth_utils.address import to_checksum_address
 
-from accounts.keys import KeystoreSigner, SignedTransfer, UnsignedTransfer
+from accounts.keys import LocalSigner, SignedTransfer, UnsignedTransfer
 from tests.fakes.chain import FakeChain
 from transactions.chain import Chain
 from transactions.chain.node import NodeChain, NodeOptions
@@ -124,9 +124,9 @@ class AnvilHarness:
 _private_keys = itertools.count(2**200)
 
 
-def fresh_signer() -> KeystoreSigner:
+def fresh_signer() -> LocalSigner:
     """Return a signer that no other test in this process has used."""
-    return KeystoreSigner(next(_private_keys).to_bytes(32, "big"))
+    return LocalSigner(next(_private_keys).to_bytes(32, "big"))
 
 
 def transfer(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from accounts.keys import sign_transfers
 from tests.chain.harness import (
     CHAIN_ID,
     ETHER,
@@ -48,7 +49,7 @@ class Payer:
 
     def send(self, **fields: int | str) -> tuple[str, SendOutcome]:
         """Send one transfer and return its hash and what became of it."""
-        [signed] = self.signer.sign([transfer(**fields)])  # type: ignore[arg-type]
+        [signed] = sign_transfers(self.signer, [transfer(**fields)])  # type: ignore[arg-type]
         [result] = self.harness.chain.send_raw([signed.raw], [signed.hash])
         return signed.hash, result.outcome
 
@@ -188,7 +189,7 @@ def test_a_sent_transaction_waits_then_has_a_receipt(harness: ChainHarness, paye
 
 
 def test_many_sends_keep_their_order(harness: ChainHarness, payer: Payer) -> None:
-    signed = payer.signer.sign([transfer(nonce=n, to_address=fresh_signer().address) for n in range(30)])
+    signed = sign_transfers(payer.signer, [transfer(nonce=n, to_address=fresh_signer().address) for n in range(30)])
     raw, hashes = raw_and_hashes(signed)
     assert [result.outcome for result in harness.chain.send_raw(raw, hashes)] == [SendOutcome.ACCEPTED] * 30
     harness.mine()
@@ -253,12 +254,13 @@ def test_a_wallet_that_cannot_pay(harness: ChainHarness, payer: Payer, recipient
 
 
 def test_a_bad_item_loses_none_of_the_others(harness: ChainHarness, payer: Payer, recipient: str) -> None:
-    good, other_chain, late = payer.signer.sign(
+    good, other_chain, late = sign_transfers(
+        payer.signer,
         [
             transfer(nonce=0, to_address=recipient),
             transfer(nonce=1, to_address=recipient, chain_id=1),
             transfer(nonce=1, to_address=recipient),
-        ]
+        ],
     )
     results = harness.chain.send_raw(
         [good.raw, b"\x02\xff", other_chain.raw, good.raw, late.raw],

@@ -2,6 +2,7 @@
 
 import pytest
 
+from accounts.keys import sign_transfers
 from tests.chain.harness import ETHER, fresh_signer, raw_and_hashes, transfer
 from tests.fakes.chain import FakeChain
 from transactions.chain import Chain, ChainUnavailableError, EstimateOutcome, NonceCount, SendOutcome, Transfer
@@ -18,7 +19,9 @@ def fake() -> FakeChain:
 
 
 def send(fake: FakeChain, *nonces: int, gas_limit: int = 21_000) -> tuple[list[str], list[SendOutcome]]:
-    signed = SIGNER.sign([transfer(nonce=n, to_address=RECIPIENT, value_in_wei=5, gas_limit=gas_limit) for n in nonces])
+    signed = sign_transfers(
+        SIGNER, [transfer(nonce=n, to_address=RECIPIENT, value_in_wei=5, gas_limit=gas_limit) for n in nonces]
+    )
     raw, hashes = raw_and_hashes(signed)
     return hashes, [result.outcome for result in fake.send_raw(raw, hashes)]
 

@@ -2,13 +2,15 @@
 
 import logging
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import connections
 from pytest_django.fixtures import Settings
 
-from accounts.keys import forget_signers
+from accounts.keys import SignerUnavailableError, forget_signers
+from accounts.keys.sources import KeyPlace
 from accounts.models import Account, Hold
 from tests.desk import ETHER, FEE, GWEI, NOW, RECIPIENT, Desk, make_address, stages
 from tests.fakes.chain import FakeChain
@@ -297,6 +299,40 @@ class TestWaits:
         assert "a secret that must not be shown" not in caplog.text
         settings.KEYSTORE_PASSPHRASE = right
         assert desk.broadcast() == 1
+
+    def test_for_the_service_that_holds_the_key(
+        self, desk: Desk, settings: Settings, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        payment = desk.accept()
+        settings.SIGNERS, ours = [f"{__name__}.SilentService"], settings.SIGNERS
+        with caplog.at_level(logging.ERROR):
+            assert desk.broadcast() == 0
+        assert (stages([payment]), waits(payment)) == (["ACCEPTED"], ["key"])
+        assert "can't sign: The service that holds the key does not answer." in caplog.text
+        assert not Attempt.objects.exists()
+        desk.wallet.refresh_from_db()
+        assert desk.wallet.next_nonce == 0
+        settings.SIGNERS = ours
+        assert desk.broadcast() == 1
+
+
+class SilentService:
+    """A key management service that has every key and answers nobody."""
+
+    name = "service"
+
+    def places(self) -> list[KeyPlace]:
+        return []
+
+    def load(self, address: str) -> "SilentService":
+        self.address = address
+        return self
+
+    def sign_digests(self, digests: Sequence[bytes]) -> list[bytes]:
+        raise SignerUnavailableError
+
+    def forget(self) -> None:
+        pass
 
 
 class TestSendsThatGoWrong:

@@ -9,6 +9,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from accounts.cache import cache_commands
+from accounts.keys import sign_transfers
 from accounts.models import Hold
 from tests.chain.harness import fresh_signer, transfer
 from tests.desk import GWEI, NETWORK_FEE, RECIPIENT, Desk, stages
@@ -241,7 +242,7 @@ class TestQuestions:
         desk.broadcast()
         stranger = fresh_signer()
         desk.chain.set_balance(stranger.address, 10**18)
-        [theirs] = stranger.sign([transfer(nonce=0, to_address=RECIPIENT)])
+        [theirs] = sign_transfers(stranger, [transfer(nonce=0, to_address=RECIPIENT)])
         desk.chain.send_raw([theirs.raw], [theirs.hash])
         desk.mine()
         assert stages(payments) == ["MINED"] * 12

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from accounts.exceptions import InsufficientFundsError
-from accounts.keys import UnsignedTransfer, load_signer
+from accounts.keys import UnsignedTransfer, load_signer, sign_transfers
 from tests.books import assert_books_balance
 from tests.desk import ETHER, GWEI, NOW, Desk, crash_at, dies, make_account, make_address
 from tests.transactions.test_crashes import POINTS
@@ -181,7 +181,7 @@ class LifeMachine(RuleBasedStateMachine):
         address = Wallet.objects.order_by("pk")[wallet].address
         nonce = self.chain.blocks[-1].nonces.get(address, 0)
         transfer = UnsignedTransfer(31337, nonce, STRANGER, value, 21_000, 500 * GWEI, 20 * GWEI)
-        [signed] = load_signer(address).sign([transfer])
+        [signed] = sign_transfers(load_signer(address), [transfer])
         for waiting in list(self.chain.pool.values()):
             if waiting.slot == (address, nonce):
                 self.chain.drop(waiting.hash)

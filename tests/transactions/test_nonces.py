@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 from django.utils import timezone
 
-from accounts.keys import UnsignedTransfer, load_signer
+from accounts.keys import UnsignedTransfer, load_signer, sign_transfers
 from accounts.models import Account, AccountKind, Alert
 from tests.desk import ETHER, GWEI, Desk, crash_at, dies, make_address, stages
 from transactions.models import Attempt, Transaction, Wallet
@@ -18,7 +18,7 @@ STRANGER = make_address(2**101)
 def send_elsewhere(desk: Desk, nonce: int, *, to: str = STRANGER, value_in_wei: int = 7 * ETHER) -> str:
     """Sign with the wallet's key behind the desk's back, as another program would; return the hash."""
     transfer = UnsignedTransfer(31337, nonce, to, value_in_wei, 21_000, 100 * GWEI, 10 * GWEI)
-    [signed] = load_signer(desk.wallet.address).sign([transfer])
+    [signed] = sign_transfers(load_signer(desk.wallet.address), [transfer])
     desk.chain.put_back(signed.raw)
     return signed.hash
 

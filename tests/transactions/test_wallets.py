@@ -3,6 +3,7 @@
 import pytest
 from pytest_django.fixtures import Settings
 
+from accounts.keys import sign_transfers
 from accounts.models import Account
 from tests.chain.harness import fresh_signer, transfer
 from tests.desk import ETHER, Desk, make_address
@@ -27,7 +28,7 @@ class TestRegister:
     def test_a_new_wallet_has_an_account_and_the_pending_count(self) -> None:
         chain, signer = FakeChain(), fresh_signer()
         chain.set_balance(signer.address, ETHER)
-        sent = signer.sign([transfer(nonce=nonce, to_address=make_address()) for nonce in range(3)])
+        sent = sign_transfers(signer, [transfer(nonce=nonce, to_address=make_address()) for nonce in range(3)])
         chain.send_raw([one.raw for one in sent[:2]], [one.hash for one in sent[:2]])
         chain.mine()
         chain.send_raw([sent[2].raw], [sent[2].hash])

@@ -15,7 +15,7 @@ from django.db import transaction as db_transaction
 from django.utils import timezone
 
 from accounts.exceptions import AccountsError
-from accounts.keys import Signer, load_signer
+from accounts.keys import Signer, SignerUnavailableError, load_signer, sign_transfers
 from accounts.locks import advisory_lock
 from transactions.chain.client import Chain, get_chain
 from transactions.chain.exceptions import ChainError
@@ -119,8 +119,12 @@ def _mend(signers: Signers, chain: Chain) -> int:
     except ChainError as error:
         logger.warning("No terms from the node: %s", error)
         return 0
-    _take_out_unfit(signers, terms, chain)
-    return replace_stuck(signers, terms, chain)
+    try:
+        _take_out_unfit(signers, terms, chain)
+        return replace_stuck(signers, terms, chain)
+    except SignerUnavailableError as error:
+        logger.error("A wallet can't sign: %s", error)  # noqa: TRY400 (no traceback near keys)
+        return 0
 
 
 def _wait_for_wallets(wallets: list[Wallet]) -> None:
@@ -206,6 +210,11 @@ def _broadcast_batch(batch: list[Transaction], signers: Signers, chain: Chain) -
     if plan.send:
         try:
             attempts = _save_attempts(_sign(plan, signers))
+        except SignerUnavailableError as error:
+            logger.error("A wallet can't sign: %s", error)  # noqa: TRY400 (no traceback near keys)
+            rows = [row for planned in plan.send.values() for row, _ in planned]
+            set_wait_reason({row.pk: WaitReason.KEY for row in rows})
+            return None
         except _RacedError:
             return None
         sent = send_attempts(attempts, chain)
@@ -238,7 +247,7 @@ def _sign(plan: Plan, signers: Signers) -> dict[Wallet, list[Attempt]]:
         wallet: [
             signed_attempt(row, wallet, transfer, signed, Purpose.PAYMENT)
             for (row, transfer), signed in zip(
-                planned, signers[wallet].sign([transfer for _, transfer in planned]), strict=True
+                planned, sign_transfers(signers[wallet], [transfer for _, transfer in planned]), strict=True
             )
         ]
         for wallet, planned in plan.send.items()

@@ -16,7 +16,7 @@ from django.db import connection
 from django.db import transaction as db_transaction
 from django.utils import timezone
 
-from accounts.keys import Signer, UnsignedTransfer
+from accounts.keys import Signer, UnsignedTransfer, sign_transfers
 from accounts.ledger import system_account
 from accounts.models import AccountKind, AlertKind
 from accounts.services.alerts import raise_alert
@@ -240,7 +240,7 @@ def _fill_gaps(wallet: Wallet, signer: Signer, nonces: range, quote: FeeQuote, c
     ]
     with db_transaction.atomic():
         attempts = []
-        for transfer, signed in zip(transfers, signer.sign(transfers), strict=True):
+        for transfer, signed in zip(transfers, sign_transfers(signer, transfers), strict=True):
             row = _make_own(
                 wallet,
                 transfer.nonce,

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import connection
 from django.db import transaction as db_transaction
 
-from accounts.keys import Signer, UnsignedTransfer
+from accounts.keys import Signer, UnsignedTransfer, sign_transfers
 from transactions.chain.client import Chain
 from transactions.chain.types import BroadcastTerms, FeeQuote
 from transactions.detail import announce_change
@@ -84,7 +84,7 @@ def replace_stuck(signers: Mapping[Wallet, Signer], terms: BroadcastTerms, chain
                     capped.append(each.row.pk)
                 else:
                     planned.append((each, _transfer(each, wallet, price)))
-        signed = signer.sign([transfer for _, transfer in planned])
+        signed = sign_transfers(signer, [transfer for _, transfer in planned])
         attempts += [
             signed_attempt(each.row, wallet, transfer, result, each.purpose)
             for (each, transfer), result in zip(planned, signed, strict=True)
