@@ -162,7 +162,7 @@ def test_reasons_of_a_newer_release_have_words_too() -> None:
 
 
 def test_a_cancel_that_was_asked_for_is_told_until_a_block_decides() -> None:
-    asked = {"cancel_requested_at": AT[Stage.BROADCAST]}
+    asked: dict[str, Any] = {"cancel_requested_at": AT[Stage.BROADCAST]}
     story = tell(detail(Stage.BROADCAST, **asked))
     assert (story.badge, story.headline) == ("Cancelling", "Being cancelled")
     assert tell(detail(Stage.MINED, **asked)).headline == "In a block, being confirmed"
