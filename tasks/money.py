@@ -7,7 +7,9 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from accounts.cache import cache_commands
-from transactions.chain.exceptions import ChainError
+from accounts.models import AlertKind
+from accounts.services.alerts import raise_alert
+from transactions.chain.exceptions import ChainError, ChainForkError
 from transactions.services import reconcile
 from transactions.services.broadcast import broadcast_payments, has_work
 from transactions.services.follow import follow_chain
@@ -36,6 +38,8 @@ def follow(**_kwargs: object) -> None:
         logger.warning("The broker does not answer; the broadcaster is woken with a later tick.")
     try:
         follow_chain()
+    except ChainForkError as error:
+        raise_alert(kind=AlertKind.DEEP_REORG, subject="all recorded blocks", message=str(error), now=timezone.now())
     except ChainError as error:
         logger.warning("The chain can't be followed now: %s", error)
 

@@ -7,13 +7,15 @@ import pytest
 from celery import Task
 from django.utils import timezone
 from kombu.exceptions import OperationalError
+from pytest_django.fixtures import Settings
 
 from accounts.cache import cache_commands
+from accounts.models import Alert
 from tasks import money
 from tests.brokers import Message, broker_at, waiting
 from tests.desk import NOW, Desk, stages
 from transactions.chain import ChainUnavailableError, use_chain
-from transactions.models import Transaction
+from transactions.models import Block, Transaction
 from txnsite.celery import app
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -71,6 +73,27 @@ class TestFollow:
         desk.accept()
         money.follow()
         assert waiting("money") == [Message("tasks.money.broadcast", [], expires=True)]
+
+    def test_and_for_what_is_to_be_replaced(self, desk: Desk, settings: Settings) -> None:
+        settings.REPLACE_AFTER_BLOCKS = 2
+        desk.accept()
+        desk.broadcast()
+        for _ in range(2):
+            desk.chain.mine(empty=True)
+            desk.follow()
+        money.follow()
+        assert waiting("money") == [Message("tasks.money.broadcast", [], expires=True)]
+
+    def test_a_chain_that_holds_nothing_of_what_was_recorded_is_an_alert(self, desk: Desk) -> None:
+        desk.chain.mine(9)
+        money.follow()
+        Block.objects.filter(number__lt=5).delete()
+        desk.chain.reorg(6)
+        for _ in range(2):
+            money.follow()
+        assert list(Alert.objects.values_list("kind", "subject", "times_seen")) == [
+            ("deep_reorg", "all recorded blocks", 2)
+        ]
 
     def test_and_for_what_was_signed_but_never_sent(self, desk: Desk) -> None:
         payment = desk.accept()
