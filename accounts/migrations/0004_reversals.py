@@ -45,6 +45,7 @@ class Migration(migrations.Migration):
                     ("wallet_funding", "hot wallet funded"),
                     ("reversal", "settlement reversed"),
                     ("loss", "loss covered by the desk"),
+                    ("recovery", "covered loss recovered"),
                 ],
                 max_length=20,
             ),
@@ -69,7 +70,9 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="journal",
             constraint=models.CheckConstraint(
-                condition=models.Q(("kind__in", ["settlement", "adjustment", "wallet_funding", "reversal", "loss"])),
+                condition=models.Q(
+                    ("kind__in", ["settlement", "adjustment", "wallet_funding", "reversal", "loss", "recovery"])
+                ),
                 name="accounts_journal_kind_known",
             ),
         ),

@@ -17,6 +17,7 @@ class JournalKind(models.TextChoices):
     WALLET_FUNDING = "wallet_funding", "hot wallet funded"
     REVERSAL = "reversal", "settlement reversed"
     LOSS = "loss", "loss covered by the desk"
+    RECOVERY = "recovery", "covered loss recovered"
 
 
 class Journal(models.Model):

@@ -255,9 +255,10 @@ class LifeMachine(RuleBasedStateMachine):
         chain.down, chain.receipts_lag_blocks, chain.base_fee_per_gas_in_wei = False, 0, GWEI
         chain.unknown_recipients.clear()
         chain._lost_answers, chain._refusals = 0, []
-        for _ in range(60):
+        for blocks in range(60):
             pending = list(Transaction.objects.exclude(stage=Stage.SETTLED).order_by("pk"))
-            if not pending:
+            # What another program has sent is a row only once it was looked for.
+            if not pending and blocks > CONFIRMATIONS + 2:
                 break
             self.desk.broadcast()
             self.desk.mine()

@@ -134,6 +134,21 @@ def test_what_was_spent_meanwhile_the_desk_makes_up_for(desk: Desk) -> None:
     assert not check_books().differences
 
 
+def test_what_was_made_up_for_is_taken_back_when_the_refund_comes_after_all(desk: Desk) -> None:
+    payment = revert(desk)
+    credit(desk.account, -90 * ETHER)
+    undo(desk, payment)
+    desk.chain.reverting.add(payment.to_public_address)
+    desk.run_to_the_end()
+    payment.refresh_from_db()
+    assert (payment.status, payment.failure_reason) == ("FAILED", "reverted")
+    assert available(desk.account) == desk.account.current_balance_in_wei == 10 * ETHER
+    assert Account.objects.get(kind=AccountKind.LOSSES).current_balance_in_wei == 0
+    desk.assert_paid_once([])
+    desk.assert_books_balance()
+    assert not check_books().differences
+
+
 def test_several_payments_of_one_account_in_one_reorg(desk: Desk) -> None:
     desk.mine()
     payments = desk.accept_many(5)

@@ -62,6 +62,24 @@ def reverse_settlements(ids: Sequence[int], now: dt.datetime) -> list[int]:
     return moved
 
 
+def recover_losses(sources: Sequence[str], now: dt.datetime) -> None:
+    """Take back what the desk made up for, of payments that give their money back once more after all.
+
+    Run it in the database transaction that releases their holds.
+    """
+    if not sources:
+        return
+    made_up = Entry.objects.filter(
+        journal__kind=JournalKind.LOSS, journal__source__in=sources, amount_in_wei__gt=0
+    ).values_list("journal__source", "account_id", "amount_in_wei")
+    losses_id = system_account(AccountKind.LOSSES).pk
+    drafts = [
+        JournalDraft(JournalKind.RECOVERY, source, [(account_id, -wei), (losses_id, wei)], "Given back after all")
+        for source, account_id, wei in made_up
+    ]
+    post(now=now, journals=drafts)
+
+
 def _alert(moved: Sequence[int], made_up: Mapping[str, int], now: dt.datetime) -> None:
     numbers = ", ".join(f"#{row_id}" for row_id in moved[:20])
     message = (

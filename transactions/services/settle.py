@@ -15,6 +15,7 @@ from transactions.chain.types import ChainView
 from transactions.models import Block, Transaction
 from transactions.services.journals import OPPOSITE, Settled, settlement_of
 from transactions.services.moves import move_transactions
+from transactions.services.reverse import recover_losses
 from transactions.states import Kind, Stage, Status, WaitReason
 from txnsite.faults import fault_point
 
@@ -125,6 +126,7 @@ def _settle_rows(rows: list[Settled], own_accounts: Mapping[AccountKind, int], n
         settle_holds=[row.source for row in payments if row.is_paid],
         release_holds=[row.source for row in payments if not row.is_paid],
     )
+    recover_losses([row.source for row in payments if row.reversals and not row.is_paid], now)
     moved = move_transactions(
         [row.id for row in rows],
         old=[Stage.MINED],
