@@ -13,6 +13,8 @@ from transactions.chain.exceptions import ChainError, ChainForkError
 from transactions.services import reconcile
 from transactions.services.broadcast import broadcast_payments, has_work
 from transactions.services.follow import follow_chain
+from transactions.services.queue import measure_queue
+from transactions.services.wallet_care import watch_balances
 from transactions.services.watchdog import claim_overdue, return_claims
 
 logger = logging.getLogger(__name__)
@@ -31,6 +33,7 @@ def broadcast(**_kwargs: object) -> None:
 @shared_task
 def follow(**_kwargs: object) -> None:
     """Take in the newest block; wake the broadcaster for payments that no nudge was heard for."""
+    measure_queue(timezone.now())
     try:
         if has_work():
             broadcast.apply_async(expires=10)
@@ -42,6 +45,15 @@ def follow(**_kwargs: object) -> None:
         raise_alert(kind=AlertKind.DEEP_REORG, subject="all recorded blocks", message=str(error), now=timezone.now())
     except ChainError as error:
         logger.warning("The chain can't be followed now: %s", error)
+
+
+@shared_task
+def watch_wallets(**_kwargs: object) -> None:
+    """Tell staff of wallets that hold too little."""
+    try:
+        watch_balances(timezone.now())
+    except ChainError as error:
+        logger.warning("The wallets' balances can't be read now: %s", error)
 
 
 @shared_task

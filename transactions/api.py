@@ -29,6 +29,7 @@ from transactions.exceptions import (
     BadIdempotencyKeyError,
     IdempotencyKeyReusedError,
     NotCancellableError,
+    QueueFullError,
     TransactionNotFoundError,
 )
 from transactions.queries import details_page
@@ -192,6 +193,7 @@ _HEADERS = {
         AccountNotFoundError,
         AccountFrozenError,
         AccountLockedError,
+        QueueFullError,
         InsufficientFundsError,
         BadAddressError,
         BadAmountError,

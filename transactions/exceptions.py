@@ -54,6 +54,32 @@ class NotCancellableError(TransactionsError):
     code = "not_cancellable"
 
 
+class WalletStateError(TransactionsError):
+    """This wallet's state doesn't allow that."""
+
+    code = "wallet_state"
+
+
+class NonceNotUnknownError(TransactionsError):
+    """No node knows a transaction that used this wallet's next nonce."""
+
+    code = "nonce_not_unknown"
+
+
+class NotTheSamePaymentError(TransactionsError):
+    """This payment doesn't wait to be sent, or is to pay something else than the transaction did."""
+
+    code = "not_the_same_payment"
+
+
+class QueueFullError(TransactionsError):
+    """Too many payments wait to be sent. Try again in a moment."""
+
+    code = "queue_full"
+
+    retry_after_seconds = 5
+
+
 class WalletNotReadyError(TransactionsError):
     """No hot wallet can send now."""
 

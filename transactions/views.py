@@ -23,7 +23,7 @@ from tasks.cancelling import cancel_own_payment
 from tasks.submission import submit_payment
 from transactions.detail import Detail, read_detail
 from transactions.drafts import PaymentDraft, read_draft, sign_draft
-from transactions.exceptions import AccountLockedError, NotCancellableError
+from transactions.exceptions import AccountLockedError, NotCancellableError, QueueFullError
 from transactions.forms import PaymentForm, missing_funds
 from transactions.queries import payment_of_key, same_payment_since
 from transactions.states import Stage
@@ -159,6 +159,8 @@ def _pay(request: PageRequest, draft: PaymentDraft) -> HttpResponse:
     except (InsufficientFundsError, AccountFrozenError):
         # The page that is shown again says which, with the numbers of now.
         return _show_confirmation(request, draft, status=422)
+    except QueueFullError as error:
+        return _show_confirmation(request, draft, error=f"{error} Nothing was paid so far.", status=429)
     except AccountLockedError as error:
         # The other payment may be this very one, sent by a second click.
         paid = _to_payment_if_made(request, draft)

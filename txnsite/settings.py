@@ -185,6 +185,10 @@ BROADCAST_GATHER_SECONDS = env.integer("BROADCAST_GATHER_MILLISECONDS", 600) / 1
 REPLACE_AFTER_BLOCKS = env.integer("REPLACE_AFTER_BLOCKS", 5, minimum=1)
 # The most the desk pays, of its own, to use up a nonce with a transaction that pays nobody.
 CANCEL_FEE_MAX_IN_WEI = env.integer("CANCEL_FEE_MAX_IN_WEI", 2 * PAYMENT_FEE_IN_WEI)
+# Staff are told when a wallet that pays holds less.
+WALLET_BALANCE_LOW_IN_WEI = env.integer("WALLET_BALANCE_LOW_IN_WEI", 10**18)
+# With so many payments waiting to be sent, further ones are refused for the moment (429); 0 means never.
+QUEUE_MAX = env.integer("QUEUE_MAX", 50_000)
 WALLET_IN_FLIGHT_MAX = env.integer("WALLET_IN_FLIGHT_MAX", 5_000, minimum=1)
 KEYSTORE_DIR = Path(env.text("KEYSTORE_DIR", str(VAR_DIR / "keystore")))
 # Read when a key is first used, so that a web process, which never signs, needs no passphrase.
@@ -279,6 +283,7 @@ DEFAULT_SCHEDULES: dict[str, dict[str, Any]] = {
     "Follow the chain": {"task": "tasks.money.follow", "every_seconds": 1},
     "Watch overdue payments": {"task": "tasks.money.sweep_overdue", "every_seconds": 10},
     "Mail alerts": {"task": "tasks.housekeeping.mail_alerts", "every_seconds": 30},
+    "Watch wallets": {"task": "tasks.money.watch_wallets", "every_seconds": 60},
     "Close dead task runs": {"task": "tasks.housekeeping.close_dead_runs", "every_seconds": 60},
     "Check the ledger": {"task": "tasks.housekeeping.check_ledger", "crontab": crontab(minute="30", hour="2")},
     "Clean up old task runs": {"task": "tasks.housekeeping.clean_up", "crontab": crontab(minute="15", hour="3")},

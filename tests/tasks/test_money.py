@@ -19,7 +19,13 @@ from transactions.models import Block, Transaction
 from txnsite.celery import app
 
 NOWHERE = "redis://127.0.0.1:1/0"
-TASKS: "list[Task[..., object]]" = [money.broadcast, money.follow, money.sweep_overdue, money.reconcile_transaction]
+TASKS: "list[Task[..., object]]" = [
+    money.broadcast,
+    money.follow,
+    money.sweep_overdue,
+    money.watch_wallets,
+    money.reconcile_transaction,
+]
 
 
 @pytest.fixture(autouse=True)

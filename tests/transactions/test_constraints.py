@@ -9,7 +9,7 @@ from accounts.models import Account, AccountKind
 from accounts.money import WEI_MAX
 from tests.desk import ETHER, FEE, NOW, RECIPIENT, make_account, make_address
 from tests.rules import execute, refused_by, rules_of
-from transactions.models import Attempt, Transaction, Wallet
+from transactions.models import Attempt, Queue, Transaction, Wallet
 from transactions.states import FailureReason, Stage, Status
 
 pytestmark = pytest.mark.django_db
@@ -136,6 +136,8 @@ BREAKS: dict[str, list[Break]] = {
         lambda rows: change(rows.wallet, paused_reason="x"),
     ],
     "transactions_wallet_next_nonce_not_negative": [lambda rows: change(rows.wallet, next_nonce=-1)],
+    # The queue
+    "transactions_queue_one_row": [lambda _rows: Queue.objects.create(pk=2)],
     # Transactions: the terms
     "transactions_transaction_kind_known": each_added(Stage.ACCEPTED, {"kind": "gift"}, {"kind": ""}),
     "transactions_transaction_kind_never_changes": each_changed("accepted", {"kind": "fill"}),

@@ -3,6 +3,7 @@
 from transactions.models.attempts import Attempt
 from transactions.models.blocks import Block
 from transactions.models.payments import Transaction
+from transactions.models.queue import Queue
 from transactions.models.wallets import Wallet
 
-__all__ = ["Attempt", "Block", "Transaction", "Wallet"]
+__all__ = ["Attempt", "Block", "Queue", "Transaction", "Wallet"]

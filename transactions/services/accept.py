@@ -16,7 +16,7 @@ from accounts.models import Account, AccountKind
 from accounts.money import WEI_MAX
 from transactions.addresses import parse_address
 from transactions.detail import Detail, announce_change, describe
-from transactions.exceptions import BadIdempotencyKeyError, IdempotencyKeyReusedError
+from transactions.exceptions import BadIdempotencyKeyError, IdempotencyKeyReusedError, QueueFullError
 from transactions.models import Transaction
 from transactions.services.watchdog import first_check_at
 from transactions.states import Stage, Status
@@ -50,6 +50,7 @@ def accept_transaction(
     :raises BadAddressError: when the recipient is no address.
     :raises BadAmountError: when the amount is not within 1 and 2^256-1 wei.
     :raises BadIdempotencyKeyError: when the key is not 1 to 255 printable ASCII characters.
+    :raises QueueFullError: when too many payments wait to be sent.
     :raises IdempotencyKeyReusedError: when the key was used on this account for another payment.
     :raises AccountNotFoundError: when the user has no such account.
     :raises AccountFrozenError: when the account is frozen.
@@ -93,7 +94,7 @@ def hash_payload(to_public_address: str, amount_in_wei: int) -> str:
 
 
 def _insert(row: Transaction, user_id: int) -> int | None:
-    """Insert the row if the account is the user's own and the key is new; return its id.
+    """Insert the row if the account is the user's own, the key is new and the queue isn't full; return its id.
 
     Waits for a request under the same key that has not committed yet, so that two at once are one payment.
     """
@@ -106,6 +107,7 @@ def _insert(row: Transaction, user_id: int) -> int | None:
                 idempotency_key, payload_hash, block_hash, accepted_at, next_check_at, checks_done, needs_attention)
             SELECT id, %s, %s, '', '', '', %s, '', %s, %s, %s, %s, '', %s, %s, 0, FALSE
             FROM accounts_account WHERE id = %s AND owner_id = %s AND kind = 'user'
+              AND NOT EXISTS (SELECT FROM transactions_queue WHERE full_since IS NOT NULL)
             ON CONFLICT (user_account_id, idempotency_key) DO NOTHING
             RETURNING id
             """,
@@ -128,11 +130,15 @@ def _insert(row: Transaction, user_id: int) -> int | None:
 
 
 def _replay(row: Transaction, user_id: int) -> Acceptance:
-    """Return the first answer to a request that was accepted before, as it was given then."""
+    """Return the first answer to a request that was accepted before, as it was given then, or say why there is none."""
     owned = Account.objects.filter(pk=row.user_account_id, owner_id=user_id, kind=AccountKind.USER).exists()
     if not owned:
         raise AccountNotFoundError()
-    first = Transaction.objects.get(user_account_id=row.user_account_id, idempotency_key=row.idempotency_key)
+    first = Transaction.objects.filter(
+        user_account_id=row.user_account_id, idempotency_key=row.idempotency_key, idempotency_key__isnull=False
+    ).first()
+    if first is None:
+        raise QueueFullError
     if first.payload_hash != row.payload_hash:
         raise IdempotencyKeyReusedError()
     row.pk = first.pk

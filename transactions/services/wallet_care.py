@@ -1,0 +1,140 @@
+"""What staff do about wallets, each with a reason and an audit row; and the watch over what wallets hold."""
+
+import datetime as dt
+
+from django.conf import settings
+from django.db import transaction as db_transaction
+
+from accounts.models import AlertKind, User
+from accounts.money import format_ether
+from accounts.services.alerts import raise_alert, resolve_alert
+from accounts.services.audit import clean_reason, record_audit
+from transactions.chain.client import Chain, get_chain
+from transactions.exceptions import NonceNotUnknownError, NotTheSamePaymentError, WalletStateError
+from transactions.models import Transaction, Wallet
+from transactions.services.attempts import insert_attempts
+from transactions.services.moves import move_transactions
+from transactions.services.nonces import claim_next_nonce, is_payment, take_in_stranger, unsigned_attempt
+from transactions.services.wallets import pause_wallet, sending_wallets
+from transactions.states import Stage, WaitReason
+
+
+@db_transaction.atomic
+def pause(*, actor: User, wallet_id: int, reason: str, now: dt.datetime) -> Wallet:
+    """Let nothing more be signed for a wallet; what was sent goes on.
+
+    :raises ReasonRequiredError: when no reason is given.
+    :raises WalletStateError: when it is paused already.
+    """
+    reason = clean_reason(reason)
+    wallet = _lock(wallet_id)
+    if wallet.paused_at is not None:
+        raise WalletStateError(f"This wallet is paused already: {wallet.paused_reason}")
+    pause_wallet(wallet, reason, now)
+    record_audit(actor=actor, action="wallet.paused", target=wallet, reason=reason)
+    return _lock(wallet_id)
+
+
+@db_transaction.atomic
+def drain(*, actor: User, wallet_id: int, reason: str, now: dt.datetime) -> Wallet:
+    """Give a wallet no new payments; what it has under way goes on, replacements included.
+
+    :raises ReasonRequiredError: when no reason is given.
+    :raises WalletStateError: when it is draining already.
+    """
+    reason = clean_reason(reason)
+    wallet = _lock(wallet_id)
+    if wallet.draining_at is not None:
+        raise WalletStateError("This wallet is draining already.")
+    wallet.draining_at = now
+    wallet.save(update_fields=["draining_at"])
+    record_audit(actor=actor, action="wallet.draining", target=wallet, reason=reason)
+    return wallet
+
+
+@db_transaction.atomic
+def resume(*, actor: User, wallet_id: int, reason: str, now: dt.datetime) -> Wallet:
+    """Let a wallet that was paused or drained pay again. What it was paused for is looked at anew before it does.
+
+    :raises ReasonRequiredError: when no reason is given.
+    :raises WalletStateError: when it is neither.
+    """
+    reason = clean_reason(reason)
+    wallet = _lock(wallet_id)
+    if wallet.paused_at is None and wallet.draining_at is None:
+        raise WalletStateError("This wallet is neither paused nor draining.")
+    details = {"paused_reason": wallet.paused_reason}
+    wallet.paused_at, wallet.paused_reason, wallet.draining_at = None, "", None
+    wallet.save(update_fields=["paused_at", "paused_reason", "draining_at"])
+    resolve_alert(kind=AlertKind.WALLET_PAUSED, subject=wallet.address, now=now)
+    record_audit(actor=actor, action="wallet.resumed", target=wallet, reason=reason, details=details)
+    return wallet
+
+
+def identify_nonce(
+    *, actor: User, wallet_id: int, payment_id: int | None, reason: str, now: dt.datetime, chain: Chain | None = None
+) -> str:
+    """Tell what the transaction is that used a paused wallet's next nonce; return its hash.
+
+    :param payment_id: the waiting payment that it paid; None when it is none of ours.
+    :raises ReasonRequiredError: when no reason is given.
+    :raises NonceNotUnknownError: when the wallet isn't paused, or no node knows such a transaction.
+    :raises NotTheSamePaymentError: when the payment doesn't wait, or is to pay something else.
+    :raises ChainError: when no node answers.
+    """
+    reason = clean_reason(reason)
+    wallet = Wallet.objects.filter(pk=wallet_id, paused_at__isnull=False).first()
+    if wallet is None:
+        raise NonceNotUnknownError("Only a paused wallet's transactions are told apart by hand.")
+    mined = (chain or get_chain()).transactions_of(wallet.address, [wallet.next_nonce]).get(wallet.next_nonce)
+    if mined is None:
+        raise NonceNotUnknownError
+    with db_transaction.atomic():
+        if payment_id is None:
+            done = take_in_stranger(wallet, mined)
+        else:
+            row = Transaction.objects.select_for_update(no_key=True).filter(pk=payment_id, stage=Stage.ACCEPTED).first()
+            if row is None or not is_payment(row, mined):
+                raise NotTheSamePaymentError
+            done = claim_next_nonce(wallet, mined.nonce)
+            if done:
+                constants = {
+                    "wallet_id": wallet.pk,
+                    "from_public_address": wallet.address,
+                    "nonce": mined.nonce,
+                    "transaction_hash": mined.hash,
+                    "signed_at": now,
+                    "wait_reason": WaitReason.NOTHING.value,
+                }
+                move_transactions([row.pk], old=[Stage.ACCEPTED], new=Stage.SIGNED, constants=constants)
+                row.refresh_from_db()
+                insert_attempts([unsigned_attempt(row, wallet, mined)])
+        if not done:
+            raise NonceNotUnknownError
+        details = {"nonce": mined.nonce, "hash": mined.hash, "payment": payment_id}
+        record_audit(actor=actor, action="wallet.nonce_identified", target=wallet, reason=reason, details=details)
+    return mined.hash
+
+
+def watch_balances(now: dt.datetime, *, chain: Chain | None = None) -> None:
+    """Raise an alert for each wallet that pays and holds too little, and resolve it once it holds enough.
+
+    :raises ChainError: when no node answers; nothing is concluded from that.
+    """
+    wallets = sending_wallets()
+    balances = (chain or get_chain()).balances([wallet.address for wallet in wallets], block_number=None)
+    low = settings.WALLET_BALANCE_LOW_IN_WEI
+    for wallet in wallets:
+        balance = balances[wallet.address]
+        if balance < low:
+            message = f"It holds {format_ether(balance)} ETH, less than {format_ether(low)} ETH: refill it."
+            raise_alert(kind=AlertKind.WALLET_BALANCE_LOW, subject=wallet.address, message=message, now=now)
+        else:
+            resolve_alert(kind=AlertKind.WALLET_BALANCE_LOW, subject=wallet.address, now=now)
+
+
+def _lock(wallet_id: int) -> Wallet:
+    wallet = Wallet.objects.select_for_update(no_key=True).filter(pk=wallet_id).first()
+    if wallet is None:
+        raise WalletStateError("There is no such wallet.")
+    return wallet
