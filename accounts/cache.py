@@ -5,12 +5,10 @@ a moment, so that an outage costs each process one time-out a second and not one
 """
 
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -42,19 +40,10 @@ return #KEYS
 """
 
 # A try whose answer was lost is made again, and must know its own token.
-_ACQUIRE = """
-return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2]) or redis.call('GET', KEYS[1]) == ARGV[1]
+_TAKE = """
+if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2]) or redis.call('GET', KEYS[1]) == ARGV[1] then return 1 end
+return 0
 """
-
-_LOCK_POLL_SECONDS = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class Lock:
-    """A lock in the cache, and the token by which its owner is known."""
-
-    key: str
-    token: str
 
 
 class _Local(threading.local):
@@ -64,13 +53,14 @@ class _Local(threading.local):
 class CacheCommands:
     """Commands over JSON values under the site's key prefix."""
 
-    def __init__(self, client: Redis, prefix: str) -> None:
+    def __init__(self, client: Redis, prefix: str, *, name: str = "The cache") -> None:
+        self._name = name
         self._client = client
         self._prefix = prefix
         self._replace = client.register_script(_REPLACE)
         self._write_all = client.register_script(_WRITE_ALL)
         self._forget_if = client.register_script(_FORGET_IF)
-        self._acquire = client.register_script(_ACQUIRE)
+        self._take = client.register_script(_TAKE)
         self._silent_until = 0.0
         self._local = _Local()
 
@@ -112,7 +102,7 @@ class CacheCommands:
 
     @contextmanager
     def forgetting_together(self) -> Iterator[None]:
-        """Let this thread's calls of `forget_if` and `release` within be one round trip, made at the end."""
+        """Let this thread's calls of `forget_if` within be one round trip, made at the end."""
         if self._local.forgetting is not None:
             yield
             return
@@ -123,24 +113,10 @@ class CacheCommands:
             forgetting, self._local.forgetting = self._local.forgetting, None
             self.forget_if(forgetting)
 
-    def acquire(self, key: str, seconds: int, wait_seconds: float) -> Lock | None:
-        """Take a lock that frees itself after `seconds`, waiting up to `wait_seconds`; return nothing if it isn't free.
-
-        `SET NX EX` with a token of the owner's; only who holds the token frees it.
-        """
-        lock = Lock(key, secrets.token_hex(16))
-        keys = [self._prefix + key]
-        arguments: list[bytes | int] = [to_json(lock.token), seconds]
-        deadline = time.monotonic() + wait_seconds
-        while not self._try(lambda: self._acquire(keys, arguments)):
-            if not self.is_up or time.monotonic() >= deadline:
-                return None
-            time.sleep(_LOCK_POLL_SECONDS)
-        return lock
-
-    def release(self, lock: Lock) -> None:
-        """Free a lock if it is still ours."""
-        self.forget_if({lock.key: lock.token})
+    def take(self, key: str, token: str, seconds: int) -> bool | None:
+        """Set a token where there is none; say whether it is there now, or nothing when the cache can't be asked."""
+        answer = self._try(lambda: self._take([self._prefix + key], [to_json(token), seconds]))
+        return None if answer is None else bool(answer)
 
     @property
     def is_up(self) -> bool:
@@ -154,12 +130,16 @@ class CacheCommands:
             return command()
         except RedisError as error:
             self._silent_until = time.monotonic() + PAUSE_SECONDS
-            logger.warning("The cache does not answer (%s); going on without it.", type(error).__name__)
+            logger.warning("%s does not answer (%s); going on without it.", self._name, type(error).__name__)
             return None
 
 
 @cache
 def cache_commands() -> CacheCommands:
     """Return this process's commands."""
-    prefix = f"{caches['default'].key_prefix}:"
-    return CacheCommands(get_redis_connection("default"), prefix)
+    return CacheCommands(get_redis_connection("default"), key_prefix())
+
+
+def key_prefix() -> str:
+    """Return what all keys of this site begin with."""
+    return f"{caches['default'].key_prefix}:"

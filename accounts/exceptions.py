@@ -70,6 +70,12 @@ class AlertNotFoundError(AccountsError):
     code = "alert_not_found"
 
 
+class LockHeldError(AccountsError):
+    """Others keep this locked; try again shortly."""
+
+    code = "lock_held"
+
+
 class BadCursorError(AccountsError):
     """This cursor is not one that was handed out for this list."""
 

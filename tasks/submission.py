@@ -7,6 +7,8 @@ from django.conf import settings
 from django.utils import timezone
 
 from accounts.cache import cache_commands
+from accounts.cache_locks import cache_locks
+from accounts.exceptions import LockHeldError
 from tasks.nudge import nudge_broadcast
 from transactions.exceptions import AccountLockedError
 from transactions.services.accept import Acceptance, accept_transaction
@@ -40,18 +42,18 @@ def submit_payment(
 
 @contextmanager
 def account_lock(user_account_id: int) -> Iterator[None]:
-    """Hold an account's lock in the cache (`SET NX EX` with an owner's token, freed by its owner only).
+    """Hold an account's lock in the cache, or do without where it can't be reached.
 
     :raises AccountLockedError: when it isn't free within `ACCOUNT_LOCK_WAIT_SECONDS`.
     """
-    commands = cache_commands()
-    lock = commands.acquire(
-        f"account-lock:{user_account_id}", settings.ACCOUNT_LOCK_SECONDS, settings.ACCOUNT_LOCK_WAIT_SECONDS
-    )
-    if lock is None and commands.is_up:
-        raise AccountLockedError()
+    locks = cache_locks()
+    key = f"account-lock:{user_account_id}"
+    try:
+        lock = locks.acquire(key, settings.ACCOUNT_LOCK_SECONDS, settings.ACCOUNT_LOCK_WAIT_SECONDS)
+    except LockHeldError:
+        raise AccountLockedError from None
     try:
         yield
     finally:
         if lock is not None:
-            commands.release(lock)
+            locks.release(lock)

@@ -126,6 +126,8 @@ def _set_environment(folder: Path, valkey_urls: list[str], anvil: Anvil) -> None
         "WALLET_PRIVATE_KEYS",
         "WALLET_PRIVATE_KEYS_FILE",
         "SIGNERS",
+        "LOCK_URLS",
+        "LOCK_URLS_FILE",
         "ALERT_EMAILS",
         "EMAIL_URL",
         "EMAIL_URL_FILE",

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +11,8 @@ from urllib.parse import quote
 
 import psutil
 from django.conf import settings
+
+from txnsite.stack.layout import REPOSITORY
 
 _FOLDER_PREFIX = "txnsite-test-"
 
@@ -38,3 +42,15 @@ def database_url() -> str:
 def subprocess_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of this test for a process of its own."""
     return {**os.environ, "DATABASE_URL": database_url(), **(extra or {})}
+
+
+def settings_say(expression: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Return what Django's settings come to in a process of its own, with other variables in its environment."""
+    code = f"from django.conf import settings; print({expression})"
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "txnsite.settings", **variables},
+        capture_output=True,
+        text=True,
+    )

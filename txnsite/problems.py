@@ -61,6 +61,7 @@ KINDS: dict[type[Exception], Kind] = {
     accounts.BadAmountError: Kind(422, "Not an amount", "transaction_amount_in_wei"),
     accounts.BadCursorError: Kind(422, "Cursor not valid", "cursor"),
     accounts.TokenNotFoundError: Kind(404, "No such token"),
+    accounts.LockHeldError: Kind(409, "Locked"),
     accounts.AlertNotFoundError: Kind(404, "No such alert"),
     accounts.ReasonRequiredError: Kind(422, "Reason needed", "reason"),
     accounts.BadAccountNameError: Kind(422, "Name not valid", "name"),

@@ -124,6 +124,11 @@ CACHES = {
     },
 }
 
+# Independent servers, of which a majority must grant an account's lock; none means the cache (accounts/cache_locks.py).
+LOCK_URLS = [url.strip() for url in env.secret("LOCK_URLS", "").split(",") if url.strip()]
+if len(set(LOCK_URLS)) != len(LOCK_URLS) or not all(url.startswith(("redis://", "rediss://")) for url in LOCK_URLS):
+    raise ImproperlyConfigured("LOCK_URLS must be different redis:// or rediss:// URLs, separated by commas.")
+
 AUTH_USER_MODEL = "accounts.User"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from accounts.cache import cache_commands
+from accounts.cache_locks import cache_locks
 from accounts.money import WEI_MAX
 from accounts.services.tokens import revoke_token
 from tests.api.callers import PAYMENTS, Caller, books, problem_of
@@ -147,14 +147,14 @@ def test_account_that_is_no_integer(caller: Caller, untouched: Callable[[], None
 
 def test_locked_account(caller: Caller, settings: Any) -> None:
     settings.ACCOUNT_LOCK_WAIT_SECONDS = 0.05
-    lock = cache_commands().acquire(f"account-lock:{caller.account.pk}", 10, 0.05)
+    lock = cache_locks().acquire(f"account-lock:{caller.account.pk}", 10, 0.05)
     assert lock is not None
     before = books()
     response = caller.pay()
     assert problem_of(response, 409)["code"] == "account_locked"
     assert response["Retry-After"] == "1"
     assert books() == before
-    cache_commands().release(lock)
+    cache_locks().release(lock)
     assert caller.pay().status_code == 201
 
 

@@ -180,14 +180,6 @@ class TestOutages:
         desk.assert_paid_once([Transaction.objects.get()])
 
 
-def test_a_lock_whose_answer_was_lost_is_known_again_by_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accounts.cache.secrets.token_hex", lambda _: "mine")
-    assert cache_commands().acquire("account-lock:7", 3, 0)
-    assert cache_commands().acquire("account-lock:7", 3, 0), "the second try, as redis-py makes it by itself"
-    monkeypatch.setattr("accounts.cache.secrets.token_hex", lambda _: "another's")
-    assert cache_commands().acquire("account-lock:7", 3, 0) is None
-
-
 def test_what_is_forgotten_together_within_another_is_forgotten_at_the_outer_end() -> None:
     commands = cache_commands()
     commands.write_all({"one": 1, "two": 2}, 9)

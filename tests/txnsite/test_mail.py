@@ -1,14 +1,10 @@
 """`EMAIL_URL`: a typo is told at start, and no message or repr shows the password."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from tests.processes import settings_say
 from txnsite.mail import parse_mail_url
-from txnsite.stack.layout import REPOSITORY
 
 PASSWORD = "s3cret/word"
 QUOTED = "s3cret%2Fword"
@@ -43,17 +39,6 @@ def test_what_is_none_is_told_without_showing_it(url: str) -> None:
     with pytest.raises(ImproperlyConfigured, match="EMAIL_URL must look like") as caught:
         parse_mail_url(url)
     assert "s3cret" not in str(caught.value)
-
-
-def settings_say(expression: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    code = f"from django.conf import settings; print({expression})"
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=REPOSITORY,
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "txnsite.settings", **variables},
-        capture_output=True,
-        text=True,
-    )
 
 
 def test_the_settings_take_it() -> None:
