@@ -218,7 +218,7 @@ def test_what_a_look_brings_too_late_does_not_count(
     late = threading.Event()
     tell_apart(node, second)
     node.answers["eth_blockNumber"] = lambda params: late.wait(5) and "0x64"
-    monkeypatch.setattr("transactions.chain.roster.LOOK_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("transactions.chain.roster.LOOK_WAIT_SECONDS", 1.0)
     chain = fresh_chain_of(node.url(), second.url(), clock=clock)
     assert who_answers(chain) == 2
     late.set()
@@ -296,6 +296,23 @@ def test_a_node_that_comes_back_behind_is_not_asked_for_a_moment(
     clock.forward(LOOK_EVERY_SECONDS)
     node.answers["eth_getBalance"] = lambda params: pytest.fail("a syncing node was believed")
     wait_until(lambda: who_answers(both) == 2 and troubles(both)[0] is BEHIND)
+
+
+def test_a_node_whose_answer_comes_late_is_compared_all_the_same(
+    both: NodeChain, node: ScriptedNode, second: ScriptedNode, clock: Clock
+) -> None:
+    late = threading.Event()
+    node.status = 503
+    assert who_answers(both) == 2
+    node.status = 200
+    node.answers["eth_blockNumber"] = lambda params: late.wait(5) and "0x64"
+    at_block(second, 300)
+    clock.forward(LOOK_EVERY_SECONDS)
+    assert who_answers(both) == 2
+    assert troubles(both) == [DOWN, None]
+    late.set()
+    wait_until(lambda: who_answers(both) == 2 and troubles(both)[0] is not DOWN)
+    assert troubles(both) == [BEHIND, None]
 
 
 def test_how_far_a_node_may_lag_is_a_setting(node: ScriptedNode, second: ScriptedNode) -> None:

@@ -232,13 +232,14 @@ def test_a_forked_child_has_a_thread_of_its_own() -> None:
 def test_a_stalled_send_keeps_no_process_from_ending(node: ScriptedNode, second: ScriptedNode) -> None:
     take_all(node, second)
     program = f"""
-import sys, time
+import sys
 from tests.chain.scripted import fresh_chain_of, HASHES
 chain = fresh_chain_of({node.url()!r}, {second.url()!r}, timeout_seconds=15)
 chain.chain_id()
 print("ready", flush=True)
 sys.stdin.readline()
 print(chain.send_raw([bytes([0])], HASHES[:1])[0].outcome.value, flush=True)
+sys.stdin.readline()
 """
     process = subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
@@ -252,7 +253,9 @@ print(chain.send_raw([bytes([0])], HASHES[:1])[0].outcome.value, flush=True)
         process.stdin.flush()
         assert process.stdout.readline() == "accepted\n"
         wait_for(lambda: sent_to(second) == 1, what="the second node to be sending", timeout_seconds=5)
-        assert process.wait(5) == 0
+        process.stdin.write("end\n")
+        process.stdin.flush()
+        assert process.wait(10) == 0
     finally:
         process.kill()
         process.wait()
