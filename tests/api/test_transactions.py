@@ -29,6 +29,7 @@ NOT_KNOWN_YET = dict.fromkeys(
         "nonce",
         "block_number",
         "block_hash",
+        "cancel_requested_at",
         "signed_at",
         "broadcast_at",
         "mined_at",
