@@ -76,6 +76,11 @@ TEMPLATES = [
     },
 ]
 
+# Named places where a process stops or dies on purpose: only tests and drills set these (txnsite/faults.py).
+FAULT_POINTS = env.text("FAULT_POINTS", "")
+FAULT_DIR = Path(env.text("FAULT_DIR", str(VAR_DIR / "faults")))
+FAULT_ROLE = env.text("FAULT_ROLE", "desk")
+
 
 def _database(url: str) -> dict[str, Any]:
     """Return Django's settings for a libpq URI, with time limits so that nothing waits for ever."""
@@ -91,7 +96,7 @@ def _database(url: str) -> dict[str, Any]:
     if env.flag("DATABASE_POOL", default=False):
         options["pool"] = {"min_size": 2, "max_size": env.integer("DATABASE_POOL_SIZE", 20, minimum=2), "timeout": 5}
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "txnsite.commit_points" if FAULT_POINTS else "django.db.backends.postgresql",
         "NAME": parts.get("dbname", ""),
         "USER": parts.get("user", ""),
         "PASSWORD": parts.get("password", ""),
@@ -188,9 +193,6 @@ PREFER_WAIT_SECONDS_MAX = 10
 # Each waits on a thread of its own: keep it below the threads of a server process.
 PREFER_WAITERS_MAX = env.integer("PREFER_WAITERS_MAX", 2)
 TASK_RUN_KEPT = dt.timedelta(days=env.integer("TASK_RUN_KEPT_DAYS", 30, minimum=1))
-# Named places where a process stops or dies on purpose: only tests and drills set these (txnsite/faults.py).
-FAULT_POINTS = env.text("FAULT_POINTS", "")
-FAULT_DIR = Path(env.text("FAULT_DIR", str(VAR_DIR / "faults")))
 
 # --- Celery (docs/adr/0001-celery-5.6.md) ---------------------------------------------------------------------------
 CELERY_BROKER_URL = env.secret("CELERY_BROKER_URL")

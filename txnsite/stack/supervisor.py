@@ -111,6 +111,8 @@ class Supervisor:
 
     def _revive(self, kept: _Kept) -> None:
         now = time.monotonic()
+        if kept.unit.held_down:
+            return
         if kept.unit.is_running:
             if kept.exits and now - kept.started_at > _HEALTHY_SECONDS:
                 kept.exits = 0
