@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.report import say
 from chaos.faults.kinds import all_kinds, choose
-from chaos.report import Result, summary, table, write_json
+from chaos.report import summary, table, write_json
 from chaos.run import HarnessError, Run, Terms, make_folder
 from chaos.stack import remove_files
 from txnsite.stack.errors import StackError
@@ -28,24 +28,21 @@ def main(arguments: Sequence[str]) -> int:
     again = f"--faults {terms.faults}" if terms.faults is not None else f"--minutes {terms.minutes:g}"
     say(f"seed {terms.seed}: the same again with  python -m chaos --seed {terms.seed} {again}  (state in {folder})")
     run = Run(folder, terms, say)
-    result: Result | None = None
     try:
         result = run.carry_out()
     except StopRequested:
         say("Stopped.")
+        remove_files(folder)
         return 130
     except (StackError, HarnessError, RuntimeError, OSError):
         traceback.print_exc()
+        say(f"The harness failed; logs: {folder / 'log'}")
         return 3
-    finally:
-        if result is not None and result.is_good and not options.keep:
-            remove_files(folder)
     write_json(options.output, result)
-    say()
-    say(table(result.outcomes))
-    say()
-    say(summary(result))
-    if folder.exists():
+    say(f"\n{table(result.outcomes)}\n\n{summary(result)}")
+    if result.is_good and not options.keep:
+        remove_files(folder)
+    else:
         kept = folder.rename(folder.with_name(f"seed-{terms.seed}-{folder.name}"))
         run.write_told(kept / "told.json")
         write_json(kept / "chaos.json", result)

@@ -25,6 +25,8 @@ from chaos.told import Told
 from txnsite.stack.supervisor import Supervisor
 
 _PREFIX = "run-"
+# As service managers do; what dies here is killed, and not broken in itself.
+_PAUSE_SECONDS_MAX = 1.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,10 @@ class Run:
         :raises StopRequested: when somebody stopped it.
         :raises HarnessError: when the harness failed.
         """
-        with Supervisor(self._hear) as supervisor, self.stack.running(supervisor) as cast:
+        with (
+            Supervisor(self._hear, pause_seconds_max=_PAUSE_SECONDS_MAX) as supervisor,
+            self.stack.running(supervisor) as cast,
+        ):
             clients, probe = make_clients(cast, self.stack.site_port, self._told, self.terms.seed)
             plan = waves(self.terms.seed, self.terms.kinds)
             drill = Drill(self.stack, plan, probe, self._say, self.terms.faults)

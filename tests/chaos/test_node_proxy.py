@@ -60,6 +60,10 @@ class NotedSilence(Silence):
         self.met.set()
         return super().answer(body, node)
 
+    def end_when_met(self, proxy: NodeProxy) -> None:
+        self.met.wait(5)
+        proxy.feel(Mood())
+
 
 # --- Moods ------------------------------------------------------------------------------------------------------------
 def test_a_good_mood_passes_everything_on(proxy: NodeProxy) -> None:
@@ -113,7 +117,7 @@ def test_only_requests_with_certain_calls_meet_silence(proxy: NodeProxy) -> None
 def test_who_hangs_is_let_go_when_the_mood_is_over(proxy: NodeProxy) -> None:
     mood = NotedSilence(has_heard=False, hangs=True)
     proxy.feel(mood)
-    threading.Thread(target=lambda: mood.met.wait(5) and proxy.feel(Mood())).start()
+    threading.Thread(target=mood.end_when_met, args=(proxy,)).start()
     with pytest.raises(http.client.RemoteDisconnected):
         ask(proxy, batch(1))
     assert mood.met.is_set()

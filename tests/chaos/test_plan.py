@@ -43,8 +43,7 @@ def test_what_a_fault_does_request_by_request_is_in_the_seed_too() -> None:
 
 def test_every_kind_comes_in_every_round() -> None:
     names = [strike.fault.name for wave in drawn(2 * len(KINDS)) for strike in wave.strikes]
-    every = {kind_name for kind_name in Counter(names[: len(KINDS) + 10])}
-    assert every == set(names)
+    assert set(names[: len(KINDS) + 10]) == set(names)
 
 
 def test_faults_of_one_wave_break_different_parts_and_the_first_comes_at_once() -> None:
