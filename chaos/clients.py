@@ -104,7 +104,7 @@ class Client(threading.Thread):
         return self._told.answer("pay", order.key, sent_at, status, told)
 
     def _look_around(self) -> None:
-        """Look at an account, at a payment new or old, and now and then ask for one again that was made before."""
+        """Look at an account, at a payment new or old, and now and then at a list, or ask for a payment again."""
         self._look("balance", "/accounts", self._rng.choice(self._payer.account_ids))
         if not self._paid:
             return
@@ -113,6 +113,17 @@ class Client(threading.Thread):
         self._look("look", "/transactions", payment_id)
         if self._rng.random() < 0.05:
             self.ask(order)
+        if self._rng.random() < 0.05:
+            self._look_through_list()
+
+    def _look_through_list(self) -> None:
+        """Look at the newest payments; each that is listed counts as looked at."""
+        sent_at = time()
+        _, body = self._api.call(
+            "GET", "/transactions?limit=20", timeout_seconds=self._rng.choice(self.patience_seconds)
+        )
+        for listed in body.get("results", ()):
+            self._told.answer("look", str(listed["id"]), sent_at, 200, listed)
 
     def _look(self, kind: str, path: str, subject: int) -> None:
         sent_at = time()

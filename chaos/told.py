@@ -39,7 +39,8 @@ class Order:
 class Answer:
     """One request and what was answered; times are seconds of the epoch.
 
-    :param kind: `pay` (the subject is an order's key), `look` (a payment's id) or `balance` (an account's id).
+    :param kind: `pay` (the subject is an order's key), `look` (a payment's id, alone or in a list) or `balance` (an
+        account's id).
     :param status: the HTTP status; 0 when there was no answer, and nobody knows what became of the request.
     """
 

@@ -76,7 +76,11 @@ def what_was_final_has_stayed(evidence: Evidence) -> Iterator[str]:
 
 def looks_were_true(evidence: Evidence) -> Iterator[str]:
     """Who looked at a payment of theirs found it, as it was ordered; no final one was told to be pending later."""
-    orders = {answer.body["id"]: evidence.told.orders[answer.subject] for answer in evidence.told.acceptances()}
+    orders = {
+        payment.id: evidence.told.orders[payment.idempotency_key]
+        for payment in evidence.rows.payments
+        if payment.idempotency_key in evidence.told.orders
+    }
     final_since: dict[int, Answer] = {}
     for answer in evidence.told.answers:
         if answer.kind != "look" or not is_definite(answer):
@@ -85,8 +89,8 @@ def looks_were_true(evidence: Evidence) -> Iterator[str]:
         if answer.status != 200:
             yield f"payment #{payment_id} was answered with {answer.status} {answer.body.get('code')}"
             continue
-        if _told_terms(answer) != _terms(orders[payment_id]):
-            yield f"payment #{payment_id} was shown as {_told_terms(answer)}, ordered as {_terms(orders[payment_id])}"
+        if payment_id not in orders or _told_terms(answer) != _terms(orders[payment_id]):
+            yield f"payment #{payment_id} was shown as {_told_terms(answer)}, ordered as {orders.get(payment_id)}"
         before = final_since.get(payment_id)
         if answer.body["status"] in _FINAL:
             final_since.setdefault(payment_id, answer)

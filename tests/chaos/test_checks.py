@@ -224,6 +224,11 @@ def shown_with_another_amount(evidence: Evidence) -> None:
     evidence.told.answers.append(Answer("look", "1", 400.0, 400.1, 200, body))
 
 
+def listed_and_not_there(evidence: Evidence) -> None:
+    body = accepted_body(evidence.rows.payments[0]) | {"id": 99}
+    evidence.told.answers.append(Answer("look", "99", 400.0, 400.1, 200, body))
+
+
 def pending_again(evidence: Evidence) -> None:
     evidence.told.answers.append(Answer("look", "1", 400.0, 400.1, 200, accepted_body(evidence.rows.payments[0])))
 
@@ -301,7 +306,7 @@ DOCTORED: list[tuple[Callable[[Evidence], None], set[str]]] = [
     (wei_missing_in_the_wallet, {WALLETS}),
     (desk_finds_a_difference, {DESK}),
     (never_answered, {ANSWERED}),
-    (accepted_and_gone, {ORDERED}),
+    (accepted_and_gone, {ORDERED, LOOKS}),
     (accepted_as_another, {ORDERED}),
     (two_payments_of_one_order, {ONE_ORDER, ORDERED}),
     (new_twice, {ONE_ORDER}),
@@ -310,6 +315,7 @@ DOCTORED: list[tuple[Callable[[Evidence], None], set[str]]] = [
     (final_under_another_hash, {STAYED}),
     (not_found, {LOOKS}),
     (shown_with_another_amount, {LOOKS}),
+    (listed_and_not_there, {LOOKS}),
     (pending_again, {LOOKS}),
     (balance_it_never_had, {BALANCES}),
     (available_as_if_nothing_was_accepted, {BALANCES}),
