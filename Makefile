@@ -60,6 +60,10 @@ lint: $(PYTHON_READY) ## Check style, types, imports between the rooms, and miss
 bench: $(PYTHON_READY) $(NODE_READY) ## Measure the desk against its targets; writes var/bench.json.
 	@$(PY) -m bench $(ARGS)
 
+.PHONY: chaos
+chaos: $(PYTHON_READY) $(NODE_READY) ## Break the desk while it pays and prove that it holds (FAULTS=1000 SEED=7); writes var/chaos.json.
+	@$(PY) -m chaos $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 .PHONY: reset
 reset: $(PYTHON_READY) ## Throw away the development state in var/ (refused while the stack runs).
 	@$(PY) -m txnsite.stack reset

@@ -77,6 +77,11 @@ TEMPLATES = [
     },
 ]
 
+# Named places where a process stops or dies on purpose: only tests and drills set these (txnsite/faults.py).
+FAULT_POINTS = env.text("FAULT_POINTS", "")
+FAULT_DIR = Path(env.text("FAULT_DIR", str(VAR_DIR / "faults")))
+FAULT_ROLE = env.text("FAULT_ROLE", "desk")
+
 
 def _database(url: str) -> dict[str, Any]:
     """Return Django's settings for a libpq URI, with time limits so that nothing waits for ever."""
@@ -92,7 +97,7 @@ def _database(url: str) -> dict[str, Any]:
     if env.flag("DATABASE_POOL", default=False):
         options["pool"] = {"min_size": 2, "max_size": env.integer("DATABASE_POOL_SIZE", 20, minimum=2), "timeout": 5}
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "txnsite.commit_points" if FAULT_POINTS else "django.db.backends.postgresql",
         "NAME": parts.get("dbname", ""),
         "USER": parts.get("user", ""),
         "PASSWORD": parts.get("password", ""),
@@ -212,9 +217,6 @@ PREFER_WAITERS_MAX = env.integer("PREFER_WAITERS_MAX", 2)
 TASK_RUN_KEPT = dt.timedelta(days=env.integer("TASK_RUN_KEPT_DAYS", 30, minimum=1))
 # Who is told of alerts by e-mail; nobody is when there are none (accounts/services/alert_mail.py).
 ALERT_EMAILS = env.words("ALERT_EMAILS", "")
-# Named places where a process stops or dies on purpose: only tests and drills set these (txnsite/faults.py).
-FAULT_POINTS = env.text("FAULT_POINTS", "")
-FAULT_DIR = Path(env.text("FAULT_DIR", str(VAR_DIR / "faults")))
 
 # --- Mail -----------------------------------------------------------------------------------------------------------
 EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"

@@ -146,3 +146,13 @@ def test_waiting_says_what_for() -> None:
 def test_endings_in_words() -> None:
     assert ending_of(3) == "exit code 3"
     assert ending_of(-9) == "signal SIGKILL"
+
+
+def test_a_signal_to_the_group_reaches_its_children(cleanup: ExitStack, tmp_path: Path) -> None:
+    process = started(cleanup, child(tmp_path, PARENT))
+    own = int(process.logs)
+    process.signal_group(signal.SIGKILL)
+    process.wait(5)
+    wait_for(lambda: not is_alive(own), what="the child's end", timeout_seconds=5)
+    # Nobody is left to be signalled, and the number may be another's by now.
+    process.signal_group(signal.SIGKILL)

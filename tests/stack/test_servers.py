@@ -214,6 +214,17 @@ class TestAnvilState:
         assert own_anvil.receipt(transaction) == receipt
         assert own_anvil.balance(own_anvil.accounts()[1]) == 10_000 * 10**18 + 5
 
+    def test_it_may_write_its_state_when_it_stops_and_not_before(self, tmp_path: Path) -> None:
+        server = Anvil(
+            state_dir=tmp_path / "anvil", log_path=tmp_path / "anvil.log", mining=False, dump_every_seconds=None
+        )
+        server.start()
+        assert "--state-interval" not in server.process.argv
+        server.mine(4)
+        server.restart()
+        assert server.block_number() == 4
+        server.kill()
+
     def test_a_crash_loses_no_more_than_seconds(self, own_anvil: Anvil) -> None:
         own_anvil.mine(4)
         wait_for(lambda: saved_block(own_anvil) == 4, what="the state on disk", timeout_seconds=20)

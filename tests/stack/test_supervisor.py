@@ -55,6 +55,35 @@ def test_what_dies_again_and_again_is_started_less_and_less_often(tmp_path: Path
     assert time.monotonic() - begun >= 3
 
 
+def test_the_longest_pause_can_be_chosen(tmp_path: Path) -> None:
+    said: list[str] = []
+    unit = Program(tmp_path, "worker", "print('up', flush=True)")
+    with Supervisor(said.append, pause_seconds_max=0.1) as supervisor:
+        unit.process.argv[-1] = SLEEP
+        supervisor.start(unit)
+        unit.process.argv[-1] = "raise SystemExit(1)"
+        unit.process.kill()
+        supervisor.watch(until=lambda: len(said) == 3)
+    assert [line.partition("starts again ")[2].partition(":")[0] for line in said] == ["now", "in 0.1 s", "in 0.1 s"]
+
+
+def test_what_is_held_down_stays_down_until_it_is_let_go(tmp_path: Path) -> None:
+    said: list[str] = []
+    held, other = Program(tmp_path, "held"), Program(tmp_path, "other")
+    with Supervisor(said.append) as supervisor:
+        supervisor.start(held, other)
+        pid = other.pid
+        held.held_down = True
+        os.kill(held.pid, signal.SIGKILL)
+        os.kill(other.pid, signal.SIGKILL)
+        supervisor.watch(until=lambda: other.is_running and other.pid != pid)
+        assert not held.is_running
+        assert [line.partition(" ")[0] for line in said] == ["other"]
+        held.held_down = False
+        supervisor.watch(until=lambda: held.is_running)
+    assert said[-1].startswith("held ended (signal SIGKILL), starts again now")
+
+
 def start_all(*units: Program) -> None:
     with Supervisor(print) as supervisor:
         for unit in units:

@@ -36,6 +36,8 @@ class Anvil(Server):
 
     :param block_time_seconds: time between blocks; None mines a block for each transaction.
     :param mining: False mines only when `mine` is called, until `set_automine` or `set_block_time`.
+    :param dump_every_seconds: how often the state is written to disk; None writes it only when the node is stopped in
+        good order, which spares a long chain the work.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Anvil(Server):
         block_time_seconds: int | None = None,
         mining: bool = True,
         chain_id: int = CHAIN_ID,
+        dump_every_seconds: int | None = _DUMP_EVERY_SECONDS,
     ) -> None:
         self.name = name
         self.port = port or free_port()
@@ -62,7 +65,9 @@ class Anvil(Server):
         if not mining:
             argv.append("--no-mining")
         if state_dir is not None:
-            argv += ["--state", str(self._state_file), "--state-interval", str(_DUMP_EVERY_SECONDS)]
+            argv += ["--state", str(self._state_file)]
+            if dump_every_seconds is not None:
+                argv += ["--state-interval", str(dump_every_seconds)]
         self.process = ChildProcess(name, argv, log_path=log_path)
 
     @property

@@ -89,8 +89,8 @@ class CeleryWorker(Unit):
 class Beat(Unit):
     """Celery beat with the schedules of the database; settings name the scheduler, of which one leads."""
 
-    def __init__(self, *, env: Mapping[str, str], log_path: Path) -> None:
-        self.name = "beat"
+    def __init__(self, *, env: Mapping[str, str], log_path: Path, name: str = "beat") -> None:
+        self.name = name
         argv = [*_CELERY, "beat", "--loglevel", "INFO"]
         self.process = ChildProcess(self.name, argv, env={**_QUIET, **env}, cwd=REPOSITORY, log_path=log_path)
 

@@ -26,6 +26,7 @@ from txnsite.stack.server import Server
 # sockaddr_un holds 108 bytes on Linux, 104 elsewhere, the file name `.s.PGSQL.5432` and a final zero included.
 _SOCKET_FOLDER_BYTES_MAX = 80
 _SOCKET_PORT = 5432
+SOCKET_NAME = f".s.PGSQL.{_SOCKET_PORT}"
 _SUPERUSER = "postgres"
 # For tests: what was committed survives a crash of the server, as everywhere, but not one of the machine.
 UNSAFE_AND_FAST = {"fsync": "off", "full_page_writes": "off"}
@@ -53,11 +54,18 @@ class Postgres(Server):
     def url(self) -> str:
         return self.url_of("postgres")
 
-    def url_of(self, database: str, user: str = _SUPERUSER) -> str:
-        """Return the libpq URI of a database."""
-        return (
-            f"postgresql:///{quote(database)}?host={quote(str(self.socket_dir))}&port={_SOCKET_PORT}&user={quote(user)}"
-        )
+    @property
+    def socket(self) -> Path:
+        """The socket's file, whose name clients know."""
+        return self.socket_dir / SOCKET_NAME
+
+    def url_of(self, database: str, user: str = _SUPERUSER, *, socket_dir: Path | None = None) -> str:
+        """Return the libpq URI of a database.
+
+        :param socket_dir: the folder of a proxy's socket, to go through that.
+        """
+        host = quote(str(socket_dir or self.socket_dir))
+        return f"postgresql:///{quote(database)}?host={host}&port={_SOCKET_PORT}&user={quote(user)}"
 
     def prepare(self) -> None:
         self._make_folder(self.data_dir)

@@ -111,6 +111,12 @@ class ChildProcess:
         if self._popen is not None:
             self._popen.send_signal(number)
 
+    def signal_group(self, number: int) -> None:
+        """Signal the process and its children at once; nothing happens when it has ended."""
+        if self.is_running:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._group, number)
+
     def wait(self, timeout_seconds: float) -> int:
         """Return the exit code.
 

@@ -12,6 +12,8 @@ class Unit(ABC):
     process: ChildProcess
     ready_timeout_seconds = 60.0
     stop_timeout_seconds = 10.0
+    held_down = False
+    """Somebody has stopped it on purpose and will start it again: no supervisor does."""
 
     @abstractmethod
     def is_ready(self) -> bool:

@@ -12,7 +12,6 @@ from txnsite.stack.server import Unit
 
 _POLL_SECONDS = 0.05
 _STOP_SECONDS = 8.0
-_BACKOFF_MAX_SECONDS = 15.0
 # After so long a run an exit counts as the first again.
 _HEALTHY_SECONDS = 60.0
 
@@ -35,10 +34,12 @@ class Supervisor:
     """Keep units running. Use it as a context manager, in the main thread: leaving the block stops everything.
 
     :param say: told, in a sentence, of everything a person should know.
+    :param pause_seconds_max: the longest pause before something that ends again and again is started again.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], *, pause_seconds_max: float = 15.0) -> None:
         self._say = say
+        self._pause_seconds_max = pause_seconds_max
         self._tiers: list[list[_Kept]] = []
         self._signals = 0
         self._handlers: dict[int, object] = {}
@@ -111,12 +112,14 @@ class Supervisor:
 
     def _revive(self, kept: _Kept) -> None:
         now = time.monotonic()
+        if kept.unit.held_down:
+            return
         if kept.unit.is_running:
             if kept.exits and now - kept.started_at > _HEALTHY_SECONDS:
                 kept.exits = 0
             return
         if kept.start_again_at is None:
-            delay = min(0.5 * 2**kept.exits, _BACKOFF_MAX_SECONDS) if kept.exits else 0.0
+            delay = min(0.5 * 2**kept.exits, self._pause_seconds_max) if kept.exits else 0.0
             kept.exits += 1
             kept.start_again_at = now + delay
             when = f"in {delay:g} s" if delay else "now"

@@ -1,0 +1,53 @@
+"""Put the cast into the desk's database and keystore; for `chaos.prepare`, where Django is set up."""
+
+from django.conf import settings
+from django.utils import timezone
+
+from accounts.keys import create_keystore
+from accounts.ledger import JournalDraft, post, system_account
+from accounts.models import Account, AccountKind, JournalKind, User
+from accounts.services.tokens import create_token
+from chaos.cast import (
+    ACCOUNTS_EACH,
+    CLIENTS,
+    POOR_AMOUNT_IN_WEI,
+    POOR_PAYMENTS,
+    RICH_FUNDS_IN_WEI,
+    WALLET_FUNDS_IN_WEI,
+    WALLETS,
+    Cast,
+    Payer,
+)
+from transactions.services.wallets import register_wallet
+
+
+def make_cast() -> Cast:
+    """Create users, tokens, accounts and wallets, the ledger's side of their funds included."""
+    funds: dict[int, int] = {}
+    payers = [_payer(f"client-{number}", ACCOUNTS_EACH, RICH_FUNDS_IN_WEI, funds) for number in range(1, CLIENTS + 1)]
+    # Short of one more payment by a wei.
+    poor_funds = (POOR_PAYMENTS + 1) * (POOR_AMOUNT_IN_WEI + settings.PAYMENT_FEE_IN_WEI) - 1
+    poor = _payer("poor", 1, poor_funds, funds)
+    probe = _payer("probe", 1, RICH_FUNDS_IN_WEI, funds)
+    return Cast(payers, poor, probe, [_wallet() for _ in range(WALLETS)], funds)
+
+
+def _payer(name: str, accounts: int, funds_in_wei: int, funds: dict[int, int]) -> Payer:
+    user = User.objects.create(username=name)
+    ids = [Account.objects.create(owner=user, name=f"Account {number}").pk for number in range(1, accounts + 1)]
+    for account_id in ids:
+        _post(JournalKind.ADJUSTMENT, account_id, funds_in_wei)
+        funds[account_id] = funds_in_wei
+    return Payer(name, create_token(user=user, name="chaos").text, ids)
+
+
+def _wallet() -> str:
+    address = create_keystore(settings.KEYSTORE_DIR, settings.KEYSTORE_PASSPHRASE)
+    _post(JournalKind.WALLET_FUNDING, register_wallet(address).account_id, -WALLET_FUNDS_IN_WEI)
+    return address
+
+
+def _post(kind: JournalKind, account_id: int, amount_in_wei: int) -> None:
+    funding = system_account(AccountKind.EXTERNAL_FUNDING).pk
+    entries = [(account_id, amount_in_wei), (funding, -amount_in_wei)]
+    post(now=timezone.now(), journals=[JournalDraft(kind, f"chaos-{account_id}", entries)])

@@ -1,0 +1,165 @@
+"""PostgreSQL, Valkey and the site's connections fail."""
+
+from random import Random
+
+import psutil
+
+from chaos.faults.base import Fault, NotNowError
+from chaos.proxies import Proxy
+from chaos.stack import DATABASE, Stack
+from txnsite.stack.server import Server
+
+
+def _proxy_of(stack: Stack, part: str) -> Proxy:
+    return {"PostgreSQL": stack.database_proxy, "Valkey": stack.cache_proxy, "site": stack.site_proxy}[part]
+
+
+class _Restart(Fault):
+    """A server goes away, and comes back at the same address with the same files."""
+
+    def __init__(self, rng: Random) -> None:
+        self.seconds = rng.choice((0.0, rng.uniform(0.5, 6)))
+
+    def inject(self, stack: Stack) -> None:
+        server = self._server(stack)
+        server.held_down = True
+        self._end(stack)
+        _proxy_of(stack, self.part).refuse()
+
+    def heal(self, stack: Stack) -> None:
+        server = self._server(stack)
+        if not server.is_running:
+            server.start()
+        server.held_down = False
+        _proxy_of(stack, self.part).admit()
+
+    def _server(self, stack: Stack) -> Server:
+        return stack.postgres if self.part == "PostgreSQL" else stack.valkey
+
+    def _end(self, stack: Stack) -> None:
+        self._server(stack).stop()
+
+
+class PostgresRestarted(_Restart):
+    """PostgreSQL is restarted fast: clients are disconnected, everything is written (SIGINT)."""
+
+    name = "PostgreSQL restarted (fast)"
+    part = "PostgreSQL"
+
+
+class PostgresStoppedImmediately(_Restart):
+    """PostgreSQL stops without writing anything more (SIGQUIT), and recovers from its log."""
+
+    name = "PostgreSQL restarted (immediate)"
+    part = "PostgreSQL"
+
+    def _end(self, stack: Stack) -> None:
+        stack.postgres.stop_immediately()
+
+
+class PostgresBackendKilled(Fault):
+    """One of PostgreSQL's processes dies (SIGKILL), and the server ends all connections and recovers."""
+
+    name = "PostgreSQL backend killed"
+    part = "PostgreSQL"
+
+    def __init__(self, rng: Random) -> None:
+        self._share = rng.random()
+
+    def inject(self, stack: Stack) -> None:
+        try:
+            family = psutil.Process(stack.postgres.pid).children(recursive=True)
+            backends = [child for child in family if f": {DATABASE} {DATABASE} " in " ".join(child.cmdline())]
+            if backends:
+                backends[int(self._share * len(backends))].kill()
+                return
+        except psutil.NoSuchProcess:
+            pass
+        raise NotNowError("PostgreSQL has no connections")
+
+
+class ValkeyRestarted(_Restart):
+    """Valkey is restarted in good order (SIGTERM)."""
+
+    name = "Valkey restarted"
+    part = "Valkey"
+
+
+class ValkeyKilled(_Restart):
+    """Valkey dies (SIGKILL) and comes back without what it wrote in its last second."""
+
+    name = "Valkey killed"
+    part = "Valkey"
+
+    def _end(self, stack: Stack) -> None:
+        stack.valkey.kill()
+
+
+class ValkeyFlushed(Fault):
+    """Valkey forgets everything: messages, locks, cached details."""
+
+    name = "Valkey flushed"
+    part = "Valkey"
+
+    def inject(self, stack: Stack) -> None:
+        stack.valkey.flush()
+
+
+class ConnectionsCut(Fault):
+    """All connections to a server break at once; the server is fine."""
+
+    def __init__(self, part: str, rng: Random) -> None:
+        self.part = part
+        self.name = f"{part}: connections cut"
+
+    def inject(self, stack: Stack) -> None:
+        _proxy_of(stack, self.part).cut()
+
+
+class BlackHole(Fault):
+    """Connections to a server stay, and nothing comes through."""
+
+    def __init__(self, part: str, rng: Random) -> None:
+        self.part = part
+        self.name = f"{part}: black hole"
+        self.seconds = rng.uniform(1, 7)
+
+    def inject(self, stack: Stack) -> None:
+        _proxy_of(stack, self.part).hold()
+
+    def heal(self, stack: Stack) -> None:
+        _proxy_of(stack, self.part).release()
+
+
+class AnswersLost(Fault):
+    """A server does what it is asked, and some of its answers never arrive: a commit's among them."""
+
+    def __init__(self, part: str, rng: Random) -> None:
+        self.part = part
+        self.name = f"{part}: answers lost"
+        self.seconds = rng.uniform(1, 5)
+        self._share = rng.uniform(0.03, 0.3)
+        self.detail = f"{self._share:.0%}"
+
+    def inject(self, stack: Stack) -> None:
+        _proxy_of(stack, self.part).lost_answers = self._share
+
+    def heal(self, stack: Stack) -> None:
+        _proxy_of(stack, self.part).lost_answers = 0.0
+
+
+class Slow(Fault):
+    """Everything to and from a server takes its time."""
+
+    def __init__(self, part: str, rng: Random) -> None:
+        self.part = part
+        self.name = f"{part}: slow"
+        self.seconds = rng.uniform(1, 5)
+        self._delay = rng.uniform(0.02, 0.4)
+        self.detail = f"{self._delay * 1000:.0f} ms"
+
+    def inject(self, stack: Stack) -> None:
+        _proxy_of(stack, self.part).delay_seconds = self._delay
+
+    def heal(self, stack: Stack) -> None:
+        _proxy_of(stack, self.part).delay_seconds = 0.0

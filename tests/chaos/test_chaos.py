@@ -1,0 +1,77 @@
+"""A short rain of faults on a real desk, from a fixed seed; and nothing is left of one that is stopped."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes import make_folder
+from tests.stack.processes import processes_of
+from txnsite.stack.layout import REPOSITORY
+from txnsite.stack.process import wait_for
+
+SEED = 20
+FAULTS = 12
+# What the desk comes back from, but not within the time that it may take.
+TOO_SLOW = "mempool,base fee,node restarted,reorg,Valkey: answers lost"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that every user may enter, as PostgreSQL's own must when the tests run as root."""
+    path = make_folder()
+    yield path
+    shutil.rmtree(path)
+
+
+def chaos(folder: Path, *options: str) -> "subprocess.Popen[str]":
+    argv = [sys.executable, "-m", "chaos", "--folder", str(folder), "--output", str(folder / "chaos.json"), *options]
+    # A group of its own, as at a terminal: what is pressed there reaches the harness and not us.
+    return subprocess.Popen(argv, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.timeout(400)
+def test_no_payment_is_lost_or_paid_twice_while_faults_rain(folder: Path) -> None:
+    run = chaos(folder, "--seed", str(SEED), "--faults", str(FAULTS), "--without", TOO_SLOW)
+    said, _ = run.communicate(timeout=390)
+    assert run.returncode == 0, said
+    told = json.loads((folder / "chaos.json").read_text())
+    assert told["faults"] >= FAULTS
+    assert told["violations"] == []
+    assert told["late_recoveries"] == 0
+    assert set(told["payments"]) == {"SUCCESSFUL", "FAILED"}
+    assert told["payments"]["SUCCESSFUL"] > 20
+    assert told["payments_per_minute"] > 0
+    assert f"0 violations (seed {SEED})" in said
+    assert [path.name for path in folder.iterdir()] == ["chaos.json"], "something was left behind"
+    assert not processes_of(folder)
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_runs_on_when_it_is_stopped_or_killed(folder: Path, number: int) -> None:
+    run = chaos(folder, "--seed", "1", "--faults", "1000")
+    assert run.stdout is not None
+    # The first line says the seed, each further one what was broken and how long recovery took.
+    for _ in range(2):
+        assert run.stdout.readline()
+    os.kill(run.pid, number)
+    assert run.wait(60) == (130 if number == signal.SIGINT else -signal.SIGKILL)
+    run.stdout.close()
+    wait_for(lambda: not processes_of(folder), what="the end of all it started", timeout_seconds=30, every_seconds=0.2)
+    if number == signal.SIGINT:
+        assert list(folder.iterdir()) == []
+
+
+def test_an_unknown_kind_is_refused_before_anything_is_started(folder: Path) -> None:
+    run = chaos(folder, "--only", "earthquake")
+    said, _ = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert said == "No kind of fault has a name like that.\n"
+    assert list(folder.iterdir()) == []
