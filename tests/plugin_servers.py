@@ -123,6 +123,8 @@ def _set_environment(folder: Path, valkey_urls: list[str], anvil: Anvil) -> None
         "FAULT_DIR",
         "STATIC_ROOT",
         "CONFIRMATIONS",
+        "CHAIN_LAG_BLOCKS_MAX",
+        "CHAIN_RPC_CALLS_PER_SECOND",
     ):
         os.environ.pop(name, None)
     os.environ |= {
