@@ -132,6 +132,8 @@ def _set_environment(folder: Path, valkey_urls: list[str], anvil: Anvil) -> None
         "EMAIL_URL",
         "EMAIL_URL_FILE",
         "EMAIL_FROM",
+        "CHAIN_LAG_BLOCKS_MAX",
+        "CHAIN_RPC_CALLS_PER_SECOND",
     ):
         os.environ.pop(name, None)
     os.environ |= {

@@ -181,7 +181,7 @@ LANGUAGE_COOKIE_HTTPONLY = True
 # --- The desk -------------------------------------------------------------------------------------------------------
 PAYMENT_FEE_IN_WEI = env.integer("PAYMENT_FEE_IN_WEI", 8_000_000_000_000_000)
 CONFIRMATIONS = env.integer("CONFIRMATIONS", 10, minimum=1)
-CHAIN_RPC_URLS = [url for url in env.secret("CHAIN_RPC_URLS").split(",") if url]
+CHAIN_RPC_URLS = [url.strip() for url in env.secret("CHAIN_RPC_URLS").split(",") if url.strip()]
 CHAIN_ID = env.integer("CHAIN_ID", minimum=1)
 CHAIN_FINALITY = env.choice("CHAIN_FINALITY", ("depth", "finalized"), "depth")
 CHAIN_RPC_BATCH_SIZE = env.integer("CHAIN_RPC_BATCH_SIZE", 500, minimum=1)

@@ -13,7 +13,6 @@ from tests.chain.scripted import well
 from tests.conftest import StartWeb, StartWorker
 from tests.fakes.node import ScriptedNode, serve
 from tests.processes import subprocess_environment
-from transactions.chain import use_chain
 from transactions.exceptions import ChainMismatchError
 from transactions.services.match import refuse_wrong_chain, require_matching_chain
 from txnsite.stack.apps import CeleryWorker, Web
@@ -91,14 +90,12 @@ class TestAtStart:
             ours.status = 429
         refuse_wrong_chain()
 
-    def test_what_is_seen_at_the_start_is_forgotten_by_the_children(
-        self, settings: Settings, ours: ScriptedNode
-    ) -> None:
+    def test_each_start_looks_anew(self, settings: Settings, ours: ScriptedNode) -> None:
         settings.CHAIN_RPC_URLS = [ours.url()]
-        use_chain(None)
         refuse_wrong_chain()
-        refuse_wrong_chain()
-        assert ours.trips == [["eth_chainId"], ["eth_chainId"]] * 2
+        ours.answers["eth_chainId"] = lambda params: "0x5"
+        with pytest.raises(ChainMismatchError):
+            refuse_wrong_chain()
 
 
 @pytest.mark.django_db

@@ -1,5 +1,6 @@
 """What the desk needs of a chain, and the one chain that this process uses."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -81,10 +82,10 @@ _in_use: Chain | None = None
 
 
 def get_chain() -> Chain:
-    """Return the chain of the settings, one per process, made at first use."""
+    """Return the chain of the settings, one per process, made at first use: what a parent knew, a child finds out."""
     if _in_use is not None:
         return _in_use
-    return _node_chain(tuple(settings.CHAIN_RPC_URLS), _options())
+    return _node_chain(tuple(settings.CHAIN_RPC_URLS), _options(), os.getpid())
 
 
 def use_chain(chain: Chain | None) -> None:
@@ -94,10 +95,7 @@ def use_chain(chain: Chain | None) -> None:
 
 
 def chain_for_start() -> NodeChain:
-    """Return a chain of the settings for one look at a process's start: impatient, and forgotten afterwards.
-
-    Children that are forked later thus know nothing of the nodes yet, and check each before they use it.
-    """
+    """Return an impatient chain of the settings, for one look while a process starts."""
     options = _options()
     timeout_seconds = min(options.timeout_seconds, START_TIMEOUT_SECONDS)
     return NodeChain(settings.CHAIN_RPC_URLS, replace(options, timeout_seconds=timeout_seconds))
@@ -114,5 +112,5 @@ def _options() -> NodeOptions:
 
 
 @lru_cache(maxsize=8)
-def _node_chain(rpc_urls: tuple[str, ...], options: NodeOptions) -> NodeChain:
+def _node_chain(rpc_urls: tuple[str, ...], options: NodeOptions, pid: int) -> NodeChain:
     return NodeChain(rpc_urls, options)

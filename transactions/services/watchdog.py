@@ -39,11 +39,12 @@ def claim_overdue(now: dt.datetime) -> list[int]:
                 needs_attention = needs_attention OR checks_done + 1 >= %(checks_max)s,
                 next_check_at = CASE WHEN checks_done + 1 >= %(checks_max)s THEN NULL
                     ELSE %(now)s + make_interval(secs => (%(delays)s::float[])[checks_done + 2]) END
-            WHERE id IN (
+            -- As an array it is asked once; as a subquery the planner may ask it again for each row, and claim more.
+            WHERE id = ANY (ARRAY(
                 SELECT id FROM transactions_transaction
                 WHERE status = 'PENDING' AND next_check_at <= %(now)s
                 ORDER BY id LIMIT %(sweep_max)s FOR NO KEY UPDATE SKIP LOCKED
-            )
+            ))
             RETURNING id
             """,
             {"checks_max": CHECKS_MAX, "now": now, "delays": delays, "sweep_max": SWEEP_MAX},
