@@ -92,6 +92,8 @@ class LiveDesk:
 
 
 @pytest.fixture
-def live_desk(transactional_db: None, anvil: Anvil) -> LiveDesk:
+def live_desk(transactional_db: None, anvil: Anvil, monkeypatch: pytest.MonkeyPatch) -> LiveDesk:
     """A desk whose payments are made by real workers on a real chain that mines when told to."""
+    # Blocks come as fast as the test can mine them: nothing is stuck for being in none of them yet.
+    monkeypatch.setenv("REPLACE_AFTER_BLOCKS", "100000")
     return LiveDesk(anvil)
