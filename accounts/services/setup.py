@@ -25,6 +25,8 @@ DESK_PERMISSIONS = {
     "accounts.check_ledger": "Can have the ledger checked",
     "accounts.acknowledge_alert": "Can acknowledge alerts",
     "transactions.reconcile_transaction": "Can have payments reconciled",
+    "transactions.cancel_transaction": "Can cancel anybody's payments",
+    "transactions.operate_wallet": "Can pause, drain and resume wallets",
 }
 """Our own permissions by `app.codename`; the codename ends in the model they are listed under."""
 _MODEL_OF = {"check_ledger": "journal"}
@@ -54,6 +56,7 @@ AUDITED = (
     "accounts.alert",
     "auth.group",
     "transactions.transaction",
+    "transactions.wallet",
     "tasks.taskrun",
     "django_celery_beat.periodictask",
     "django_celery_beat.crontabschedule",

@@ -14,6 +14,7 @@ class AttemptInline(admin.StackedInline[Attempt, Transaction]):
 
     model = Attempt
     fields = (
+        "purpose",
         "hash_in_full",
         "nonce",
         "fees",

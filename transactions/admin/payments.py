@@ -15,6 +15,7 @@ from tasks.exceptions import TasksError
 from tasks.staff import RECONCILED_AT_ONCE_MAX, start_reconciliation
 from transactions.addresses import parse_address
 from transactions.admin.attempts import AttemptInline
+from transactions.admin.payment_pages import cancel
 from transactions.exceptions import BadAddressError
 from transactions.models import Attempt, Transaction, Wallet
 from transactions.states import Status
@@ -31,7 +32,7 @@ class TransactionAdmin(ReadOnlyAdmin):
         "number", "stage", "status_pill", "ether", "account_link", "recipient", "short_hash", "accepted", "attention",
     )  # fmt: skip
     list_display_links = ("number",)
-    list_filter = ("status", "stage", "needs_attention", "failure_reason", "wait_reason", "accepted_at")
+    list_filter = ("kind", "status", "stage", "needs_attention", "failure_reason", "wait_reason", "accepted_at")
     search_fields = ("transaction_hash",)
     search_help_text = "Payment or account number, owner's user name, address, or the hash of any attempt."
     ordering = ("-id",)
@@ -39,10 +40,13 @@ class TransactionAdmin(ReadOnlyAdmin):
     actions = ("reconcile",)
     inlines = (AttemptInline,)
     fieldsets = (
-        (None, {"fields": ("status_pill", "stage", "attention", "failure", "wait_reason", "pages")}),
+        (None, {"fields": ("kind", "status_pill", "stage", "attention", "failure", "wait_reason", "pages")}),
         ("Payment", {"fields": ("account_link", "owner_link", "recipient_in_full", "amount", "fee_total", "fee_real")}),
         ("On the chain", {"fields": ("sender", "hash_in_full", "wallet_link", "nonce", "block_number", "block_hash")}),
-        ("Times", {"fields": ("accepted_at", "signed_at", "broadcast_at", "mined_at", "settled_at")}),
+        (
+            "Times",
+            {"fields": ("accepted_at", "cancel_requested_at", "signed_at", "broadcast_at", "mined_at", "settled_at")},
+        ),
         ("Watchdog", {"fields": ("next_check_at", "checks_done", "idempotency_key")}),
     )
 
@@ -76,9 +80,19 @@ class TransactionAdmin(ReadOnlyAdmin):
         return staff_user(request).has_perm("transactions.reconcile_transaction")
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.reconcile_page)
-        reconcile = path("<int:transaction_id>/reconcile/", view, name="transactions_transaction_reconcile")
-        return [reconcile, *super().get_urls()]
+        view = self.admin_site.admin_view
+        reconcile = view(self.reconcile_page)
+        return [
+            path("<int:transaction_id>/reconcile/", reconcile, name="transactions_transaction_reconcile"),
+            path("<int:transaction_id>/cancel/", view(self.cancel_page), name="transactions_transaction_cancel"),
+            *super().get_urls(),
+        ]
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        return staff_user(request).has_perm("transactions.cancel_transaction")
+
+    def cancel_page(self, request: HttpRequest, transaction_id: int) -> HttpResponse:
+        return cancel(self, request, transaction_id)
 
     @admin.action(description="Reconcile now", permissions=["reconcile"])
     def reconcile(self, request: HttpRequest, queryset: QuerySet[Transaction]) -> HttpResponse | None:
@@ -109,7 +123,10 @@ class TransactionAdmin(ReadOnlyAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
-        allowed = {"may_reconcile": self.has_reconcile_permission(request)}
+        allowed = {
+            "may_reconcile": self.has_reconcile_permission(request),
+            "may_cancel": self.has_cancel_permission(request),
+        }
         return super().changeform_view(request, object_id, form_url, {**allowed, **(extra_context or {})})
 
     @admin.display(description="#", ordering="id")

@@ -1,22 +1,44 @@
-"""Hot wallets: what they have and what is in flight; read-only."""
+"""Hot wallets: what they have and what is in flight; paused, drained, resumed by pages that ask why."""
 
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
 
 from accounts.admin import cells
-from accounts.admin.base import ReadOnlyAdmin
-from accounts.models import Account
+from accounts.admin.base import ReadOnlyAdmin, staff_user
+from accounts.models import Account, AuditEvent
+from transactions.admin.wallet_pages import STEPS, change_state, identify
 from transactions.models import Transaction, Wallet
 from transactions.states import Stage
 
 
+class StateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("paying", "Paying"), ("paused", "Paused"), ("draining", "Draining")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Wallet]) -> QuerySet[Wallet]:
+        match self.value():
+            case "paying":
+                return queryset.filter(paused_at__isnull=True, draining_at__isnull=True)
+            case "paused":
+                return queryset.filter(paused_at__isnull=False)
+            case "draining":
+                return queryset.filter(draining_at__isnull=False)
+        return queryset
+
+
 @admin.register(Wallet)
 class WalletAdmin(ReadOnlyAdmin):
-    list_display = ("address", "balance", "next_nonce", "in_flight", "paused_at", "created_at")
+    list_display = ("address", "state", "balance", "next_nonce", "in_flight", "created_at")
+    list_filter = (StateFilter,)
+    change_form_template = "admin/transactions/wallet/change_form.html"
     list_select_related = ("account",)
     search_fields = ("address",)
     search_help_text = "An address."
@@ -27,9 +49,14 @@ class WalletAdmin(ReadOnlyAdmin):
         "balance",
         "next_nonce",
         "in_flight",
+        "state",
         "paused_at",
         "paused_reason",
+        "draining_at",
+        "unknown_since",
+        "progress_block",
         "created_at",
+        "pages",
     )
     readonly_fields = fields
 
@@ -46,6 +73,51 @@ class WalletAdmin(ReadOnlyAdmin):
         )
         rows: QuerySet[Wallet] = super().get_queryset(request)
         return rows.annotate(in_flight_count=Coalesce(Subquery(in_flight), 0))
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        return staff_user(request).has_perm("transactions.operate_wallet")
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        return [
+            path("<int:wallet_id>/identify/", view(self.identify_page), name="transactions_wallet_identify"),
+            *(
+                path(f"<int:wallet_id>/{step}/", view(self.step_page), {"step": step}, f"transactions_wallet_{step}")
+                for step in STEPS
+            ),
+            *super().get_urls(),
+        ]
+
+    def step_page(self, request: HttpRequest, wallet_id: int, step: str) -> HttpResponse:
+        return change_state(self, request, wallet_id, step)
+
+    def identify_page(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
+        return identify(self, request, wallet_id)
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        allowed = {"may_operate": self.has_operate_permission(request)}
+        return super().changeform_view(request, object_id, form_url, {**allowed, **(extra_context or {})})
+
+    @admin.display(description="state", ordering="paused_at")
+    def state(self, wallet: Wallet) -> Any:
+        if wallet.paused_at is not None:
+            return cells.pill("paused", "bad")
+        if wallet.unknown_since is not None:
+            return cells.pill("being checked", "plain")
+        return cells.pill("draining", "plain") if wallet.draining_at is not None else cells.pill("paying", "good")
+
+    @admin.display(description="see also")
+    def pages(self, wallet: Wallet) -> Any:
+        return cells.links(
+            ("Its payments", cells.list_url(Transaction, q=wallet.address)),
+            ("Audit trail", cells.list_url(AuditEvent, target_type="transactions.wallet", target_id=wallet.pk)),
+        )
 
     @admin.display(description="ledger account")
     def account_link(self, wallet: Wallet) -> Any:

@@ -1,0 +1,141 @@
+"""Wallets and cancels in the admin: pages that ask why, permissions, and what is shown."""
+
+from typing import Any
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from tests.desk import ETHER, Desk, stages
+from tests.pages import text_of
+from tests.staff import Staff, events, make_staff
+from tests.transactions.test_nonces import send_elsewhere
+from transactions.chain import use_chain
+from transactions.models import Transaction, Wallet
+
+
+@pytest.fixture
+def operator(desk: Desk) -> Staff:
+    return make_staff("operators")
+
+
+def wallet_page(desk: Desk, step: str) -> str:
+    return reverse(f"admin:transactions_wallet_{step}", args=[desk.wallet.pk])
+
+
+def now(desk: Desk) -> Wallet:
+    desk.wallet.refresh_from_db()
+    return desk.wallet
+
+
+def post(staff: Staff, page: str, **fields: Any) -> str:
+    answer = staff.client.post(page, fields, follow=True)
+    assert answer.status_code == 200
+    return text_of(answer)
+
+
+class TestWallets:
+    def test_paused_drained_and_resumed_with_a_reason(self, operator: Staff, desk: Desk) -> None:
+        told = post(operator, wallet_page(desk, "pause"), reason="keys are rotated")
+        assert f"Paused: {desk.wallet.address}" in told
+        assert (now(desk).paused_reason, now(desk).draining_at) == ("keys are rotated", None)
+        post(operator, wallet_page(desk, "drain"), reason="being retired")
+        assert now(desk).draining_at is not None
+        told = post(operator, wallet_page(desk, "resume"), reason="done")
+        assert (now(desk).paused_at, now(desk).draining_at) == (None, None)
+        assert [event.reason for event in events("wallet.paused")] == ["keys are rotated"]
+        assert len(events("wallet.draining")) == len(events("wallet.resumed")) == 1
+
+    def test_without_a_reason_nothing_happens(self, operator: Staff, desk: Desk) -> None:
+        assert operator.client.get(wallet_page(desk, "pause")).status_code == 200
+        post(operator, wallet_page(desk, "pause"), reason=" ")
+        assert now(desk).paused_at is None
+
+    def test_what_is_so_already_is_told(self, operator: Staff, desk: Desk) -> None:
+        told = post(operator, wallet_page(desk, "resume"), reason="x")
+        assert "neither paused nor draining" in told
+
+    @pytest.mark.parametrize("step", ["pause", "drain", "resume", "identify"])
+    def test_viewers_may_not(self, desk: Desk, step: str) -> None:
+        viewer = make_staff("viewers")
+        assert viewer.client.post(wallet_page(desk, step), {"reason": "x"}).status_code == 403
+        assert viewer.client.get(wallet_page(desk, step)).status_code == 403
+        assert (now(desk).paused_at, now(desk).draining_at) == (None, None)
+        page = viewer.client.get(reverse("admin:transactions_wallet_change", args=[desk.wallet.pk]))
+        assert "Pause…" not in page.content.decode()
+
+    def test_a_wallets_page_leads_to_what_can_be_done(self, operator: Staff, desk: Desk) -> None:
+        page = reverse("admin:transactions_wallet_change", args=[desk.wallet.pk])
+        assert "Pause…" in operator.client.get(page).content.decode()
+        post(operator, wallet_page(desk, "pause"), reason="x")
+        shown = operator.client.get(page).content.decode()
+        assert "Resume…" in shown
+        assert "Tell the unknown transaction…" in shown
+        assert "Pause…" not in shown
+
+    def test_wallets_are_filtered_by_state(self, operator: Staff, desk: Desk) -> None:
+        second = desk.add_wallet()
+        post(operator, wallet_page(desk, "pause"), reason="x")
+        for state, expected in {"paying": [second], "paused": [desk.wallet], "draining": []}.items():
+            answer = operator.client.get(reverse("admin:transactions_wallet_changelist"), {"state": state})
+            assert list(answer.context["cl"].result_list) == expected
+
+
+class TestIdentify:
+    @pytest.fixture(autouse=True)
+    def the_desks_chain(self, desk: Desk) -> Any:
+        use_chain(desk.chain)
+        yield
+        use_chain(None)
+
+    def lose_the_memory(self, desk: Desk) -> Transaction:
+        payment = desk.accept(3 * ETHER)
+        send_elsewhere(desk, 0, to=payment.to_public_address, value_in_wei=payment.transaction_amount_in_wei)
+        desk.mine()
+        desk.broadcast()
+        return payment
+
+    def test_the_page_tells_what_is_unknown_and_takes_the_answer(self, operator: Staff, desk: Desk) -> None:
+        payment = self.lose_the_memory(desk)
+        page = wallet_page(desk, "identify")
+        assert f"#{payment.pk}" in text_of(operator.client.get(page))
+        assert "Taken in: 0x" in post(operator, page, payment=payment.pk, reason="looked it up")
+        assert stages([payment]) == ["SIGNED"]
+        assert len(events("wallet.nonce_identified")) == 1
+
+    @pytest.mark.parametrize("fields", [{}, {"payment": 1, "is_none_of_ours": "on"}, {"payment": 999}])
+    def test_an_unclear_or_wrong_answer_changes_nothing(
+        self, operator: Staff, desk: Desk, fields: dict[str, Any]
+    ) -> None:
+        payment = self.lose_the_memory(desk)
+        post(operator, wallet_page(desk, "identify"), reason="x", **fields)
+        assert (stages([payment]), now(desk).next_nonce) == (["ACCEPTED"], 0)
+
+
+class TestCancel:
+    def cancel_page(self, payment: Transaction) -> str:
+        return reverse("admin:transactions_transaction_cancel", args=[payment.pk])
+
+    def test_staff_cancel_with_a_reason(self, operator: Staff, desk: Desk) -> None:
+        payment = desk.accept()
+        sent = desk.accept(now=timezone.now())
+        assert "is cancelled" in post(operator, self.cancel_page(payment), reason="asked by phone")
+        desk.broadcast()
+        assert "to be replaced" in post(operator, self.cancel_page(sent), reason="asked by phone")
+        payment.refresh_from_db()
+        sent.refresh_from_db()
+        assert payment.failure_reason == "cancelled"
+        assert sent.cancel_requested_at is not None
+        assert [event.reason for event in events("payment.cancelled")] == ["asked by phone"]
+
+    def test_too_late_is_told(self, operator: Staff, desk: Desk) -> None:
+        payment = desk.accept()
+        desk.broadcast()
+        desk.mine()
+        assert "can't be cancelled any more" in post(operator, self.cancel_page(payment), reason="x")
+
+    def test_viewers_may_not(self, desk: Desk) -> None:
+        payment = desk.accept()
+        viewer = make_staff("viewers")
+        assert viewer.client.post(self.cancel_page(payment), {"reason": "x"}).status_code == 403
+        assert stages([payment]) == ["ACCEPTED"]

@@ -1,0 +1,45 @@
+"""The page between a payment and its cancel by staff: why."""
+
+from typing import TYPE_CHECKING
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+
+from accounts.admin.base import staff_user
+from accounts.admin.forms import ReasonForm
+from tasks.cancelling import cancel_payment
+from transactions.admin.asking import ask
+from transactions.exceptions import TransactionsError
+from transactions.models import Transaction
+from transactions.states import Kind, Status
+
+if TYPE_CHECKING:
+    from transactions.admin.payments import TransactionAdmin
+
+
+def cancel(model_admin: "TransactionAdmin", request: HttpRequest, transaction_id: int) -> HttpResponse:
+    """Ask why a payment is to be called off, and do it or have its place taken."""
+    if not model_admin.has_cancel_permission(request):
+        raise PermissionDenied
+    row = Transaction.objects.filter(pk=transaction_id, kind=Kind.PAYMENT).first()
+    if row is None:
+        raise Http404
+    back = reverse("admin:transactions_transaction_change", args=[row.pk])
+    form = ReasonForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            row = cancel_payment(actor=staff_user(request), transaction_id=row.pk, reason=form.cleaned_data["reason"])
+        except TransactionsError as error:
+            model_admin.message_user(request, str(error), messages.WARNING)
+        else:
+            is_over = row.status == Status.FAILED
+            done = "is cancelled." if is_over else "is to be replaced by a transaction that pays nobody."
+            model_admin.message_user(request, f"{row} {done}", messages.SUCCESS)
+        return HttpResponseRedirect(back)
+    meaning = (
+        "Nothing signed yet: it ends at once and the money is available again. Sent already: a transaction that pays "
+        "nobody is to take its place, and whichever of the two a block takes decides; the network's fee for it is ours."
+    )
+    return ask(model_admin, request, form, title=f"Cancel {row}", verb="Cancel the payment", meaning=meaning, back=back)

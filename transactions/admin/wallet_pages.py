@@ -1,0 +1,110 @@
+"""The pages between a wallet and what staff do about it: why, and for an unknown transaction what it was."""
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.admin.base import staff_user
+from accounts.admin.forms import ReasonField, ReasonForm
+from accounts.exceptions import AccountsError
+from transactions.admin.asking import ask
+from transactions.chain.exceptions import ChainError
+from transactions.exceptions import TransactionsError
+from transactions.models import Wallet
+from transactions.services import wallet_care
+
+if TYPE_CHECKING:
+    from transactions.admin.wallets import WalletAdmin
+
+STEPS = {
+    "pause": (wallet_care.pause, "Paused", "Nothing more is signed for a paused wallet, neither payments nor "
+              "replacements. What was sent goes on."),
+    "drain": (wallet_care.drain, "Draining", "A draining wallet is given no new payments. What it has under way goes "
+              "on, replacements included."),
+    "resume": (wallet_care.resume, "Resumed", "The wallet pays again. What it was paused for is looked at anew before "
+               "it does."),
+}  # fmt: skip
+
+
+class IdentifyForm(forms.Form):
+    """What the unknown transaction was."""
+
+    payment = forms.IntegerField(
+        required=False,
+        min_value=1,
+        label="Payment number",
+        help_text="Of the waiting payment that it paid. Leave it empty if it was none of ours.",
+    )
+    is_none_of_ours = forms.BooleanField(required=False, label="It was none of ours")
+    reason = ReasonField()
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if bool(cleaned.get("payment")) == bool(cleaned.get("is_none_of_ours")):
+            raise forms.ValidationError("Name the payment, or say that it was none of ours.")
+        return cleaned
+
+
+def change_state(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: int, step: str) -> HttpResponse:
+    """Ask why a wallet is to be paused, drained or resumed, and do it."""
+    if step not in STEPS:
+        raise Http404
+    service, done, meaning = STEPS[step]
+    wallet = _wallet(model_admin, request, wallet_id)
+    form = ReasonForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        reason = form.cleaned_data["reason"]
+        try:
+            service(actor=staff_user(request), wallet_id=wallet.pk, reason=reason, now=timezone.now())
+        except (AccountsError, TransactionsError) as error:
+            model_admin.message_user(request, str(error), messages.WARNING)
+        else:
+            model_admin.message_user(request, f"{done}: {wallet}.", messages.SUCCESS)
+        return HttpResponseRedirect(_page(wallet))
+    verb = step.capitalize()
+    context = {"title": f"{verb} {wallet}", "verb": verb, "meaning": meaning}
+    return ask(model_admin, request, form, back=_page(wallet), **context)
+
+
+def identify(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: int) -> HttpResponse:
+    """Ask what the transaction was that used a paused wallet's next nonce, and take it in as that."""
+    wallet = _wallet(model_admin, request, wallet_id)
+    form = IdentifyForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            hash_ = wallet_care.identify_nonce(
+                actor=staff_user(request),
+                wallet_id=wallet.pk,
+                payment_id=form.cleaned_data["payment"],
+                reason=form.cleaned_data["reason"],
+                now=timezone.now(),
+            )
+        except (AccountsError, TransactionsError, ChainError) as error:
+            form.add_error(None, str(error))
+        else:
+            model_admin.message_user(request, f"Taken in: {hash_}. Resume the wallet to go on.", messages.SUCCESS)
+            return HttpResponseRedirect(_page(wallet))
+    context = {
+        "title": f"Nonce {wallet.next_nonce} of {wallet}",
+        "verb": "Take it in",
+        "meaning": wallet.paused_reason or "This wallet isn't paused: nothing of it is unknown.",
+    }
+    return ask(model_admin, request, form, back=_page(wallet), **context)
+
+
+def _wallet(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: int) -> Wallet:
+    if not model_admin.has_operate_permission(request):
+        raise PermissionDenied
+    wallet = Wallet.objects.filter(pk=wallet_id).first()
+    if wallet is None:
+        raise Http404
+    return wallet
+
+
+def _page(wallet: Wallet) -> str:
+    return reverse("admin:transactions_wallet_change", args=[wallet.pk])
