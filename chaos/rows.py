@@ -134,7 +134,7 @@ def all_are_final(database_url: str) -> bool:
 
 
 def all_are_mined(database_url: str, up_to_id: int) -> bool:
-    """Say whether the desk knows a block of each payment up to this one; while PostgreSQL doesn't answer, nobody can."""
+    """Say whether the desk knows the blocks of all payments up to this one; without PostgreSQL nobody can."""
     statement = (
         "SELECT NOT EXISTS (SELECT FROM transactions_transaction "
         "WHERE status = 'PENDING' AND stage IN ('ACCEPTED', 'SIGNED', 'BROADCAST') AND id <= %s)"
