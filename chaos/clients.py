@@ -8,8 +8,9 @@ from time import monotonic, sleep, time
 
 from chaos.api import NO_ANSWER, Api
 from chaos.cast import COSTS_MORE, POOR_AMOUNT_IN_WEI, REVERTS, REVERTS_AT_TIMES, Cast, Payer, recipient
+from chaos.rows import all_are_mined
+from chaos.stack import DATABASE, Stack
 from chaos.told import Answer, Order, Told
-from txnsite.stack.anvil import Anvil
 
 _LOCKED = "account_locked"
 AMOUNT_MAX_IN_WEI = 10**15
@@ -153,17 +154,19 @@ class Probe(Client):
         self._over.set()
         self._give_up_at = 0.0
 
-    def recover(self, anvil: Anvil, since: float, seconds_max: float) -> float | None:
-        """Return how many seconds after `since` a payment ordered now was in a block; nothing when it never was.
+    def recover(self, stack: Stack, since: float, seconds_max: float) -> float | None:
+        """Return how many seconds after `since` the desk worked again; nothing when it took longer than it may.
+
+        It works when a payment ordered now is in a block, and the desk knows the same of all that were accepted before.
 
         :param since: a time of `monotonic`.
         """
         order = self._order(1)
         self._give_up_at = since + seconds_max
-        if self._over.is_set() or self.pay(order) is None:
-            return None
-        while monotonic() < self._give_up_at:
-            if anvil.balance(order.to_address) >= order.amount_in_wei:
+        payment_id = None if self._over.is_set() else self.pay(order)
+        while payment_id is not None and monotonic() < self._give_up_at:
+            is_paid = stack.anvil.balance(order.to_address) >= order.amount_in_wei
+            if is_paid and all_are_mined(stack.postgres.url_of(DATABASE), payment_id):
                 return monotonic() - since
             sleep(_PROBE_SECONDS)
         return None

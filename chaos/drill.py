@@ -21,7 +21,8 @@ class Outcome:
 
     :param has_struck: whether anything was broken: a fault point may not have been reached.
     :param alone: whether it came alone, to a desk that had recovered from whatever was before.
-    :param recovery_seconds: from its end until a payment ordered then was in a block; None when that took too long.
+    :param recovery_seconds: from its end until a payment ordered then, and all before it, were in blocks; None when it
+        took too long.
     """
 
     name: str
@@ -131,7 +132,7 @@ class Drill:
         """Wait until a payment goes through, and note how long that took."""
         struck = [outcome for outcome in outcomes if outcome.has_struck]
         since = time.monotonic()
-        seconds = self.probe.recover(self.stack.anvil, since, RECOVERY_SECONDS_MAX)
+        seconds = self.probe.recover(self.stack, since, RECOVERY_SECONDS_MAX)
         for outcome in struck:
             outcome.alone = wave.is_single and self._recovered
             outcome.recovery_seconds = seconds

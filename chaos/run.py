@@ -15,11 +15,12 @@ from chaos.cast import CODE, Cast
 from chaos.checks import judge
 from chaos.clients import Client, make_clients
 from chaos.drill import Drill
-from chaos.evidence import Evidence, count_unfinished, read_rows
+from chaos.evidence import Evidence
 from chaos.faults.base import MakeFault
 from chaos.onchain import read_chain
 from chaos.plan import waves
 from chaos.report import Result
+from chaos.rows import all_are_final, read_rows
 from chaos.stack import BLOCK_SECONDS, DATABASE, Stack, remove_files
 from chaos.told import Told
 from txnsite.stack.supervisor import Supervisor
@@ -140,7 +141,7 @@ class Run:
             if time.monotonic() - asked_at < BLOCK_SECONDS:
                 return False
             asked_at = time.monotonic()
-            return count_unfinished(self.stack.postgres.url_of(DATABASE)) == 0
+            return all_are_final(self.stack.postgres.url_of(DATABASE))
 
         supervisor.watch(until=is_final)
         return time.monotonic() - begun

@@ -63,6 +63,8 @@ class DeskScheduler(DatabaseScheduler):  # type: ignore[misc]
             seconds: float = super().tick(*args, **kwargs)
         except (DatabaseError, InterfaceError) as error:
             logger.warning("The database does not answer (%s): schedules wait.", type(error).__name__)
+            # The original takes schedules for read as soon as it has begun to: all are read anew.
+            self._leads = None
             return STAND_BY_SECONDS
         return seconds
 

@@ -6,8 +6,11 @@ from celery import Celery
 from celery.signals import task_prerun
 from django.db import close_old_connections
 
+from txnsite.broker import use_for_redis_urls
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "txnsite.settings")
 
+use_for_redis_urls()
 app = Celery("txnsite")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 # `tasks/` is a package of ours, so autodiscovery (which looks for `<app>.tasks`) would find nothing.

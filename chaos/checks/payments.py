@@ -3,8 +3,9 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
-from chaos.evidence import Evidence, Payment
+from chaos.evidence import Evidence
 from chaos.onchain import Mined
+from chaos.rows import Payment
 
 
 def every_payment_is_final(evidence: Evidence) -> Iterator[str]:

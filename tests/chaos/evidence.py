@@ -4,8 +4,9 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from chaos.cast import Cast, Payer
-from chaos.evidence import Account, Attempt, Entry, Evidence, Hold, Payment, Rows, Wallet
+from chaos.evidence import Evidence
 from chaos.onchain import ChainFacts, Count, Mined
+from chaos.rows import Account, Attempt, Entry, Hold, Payment, Rows, Wallet
 from chaos.told import Answer, Order, Told
 
 T = TypeVar("T")

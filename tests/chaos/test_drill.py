@@ -13,10 +13,9 @@ from chaos.drill import Drill, Outcome
 from chaos.faults.base import Fault, NotNowError
 from chaos.plan import Strike, Wave
 from chaos.stack import Stack
-from txnsite.stack.anvil import Anvil
 from txnsite.stack.process import wait_for
 
-STACK = cast(Stack, SimpleNamespace(anvil=None))
+STACK = cast(Stack, SimpleNamespace())
 
 
 class Noted(Fault):
@@ -63,7 +62,7 @@ class FakeProbe:
         self.seconds = list(seconds)
         self.gave_up = threading.Event()
 
-    def recover(self, _anvil: Anvil, _since: float, _seconds_max: float) -> float | None:
+    def recover(self, _stack: Stack, _since: float, _seconds_max: float) -> float | None:
         return self.seconds.pop(0) if self.seconds else 0.5
 
     def give_up(self) -> None:

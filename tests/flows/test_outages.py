@@ -17,6 +17,8 @@ from txnsite.stack.anvil import Anvil
 from txnsite.stack.process import wait_for
 from txnsite.stack.valkey import Valkey
 
+_LOST = "Connection to broker lost"
+
 
 def pay(url: str, token: str, account_id: int, to: str, key: str) -> tuple[int, dict[str, object]]:
     """POST a payment of one ether and return status and body."""
@@ -124,6 +126,7 @@ def test_a_worker_goes_on_after_its_broker_was_restarted_with_a_task_in_flight(
         concurrency=2,
         env={
             "CELERY_BROKER_URL": broker,
+            "CELERY_RESULT_URL": own_valkey.url_of(2),
             "FAULT_POINTS": f"broadcast.saved=wait:{release}",
             "FAULT_DIR": str(tmp_path),
         },
@@ -132,7 +135,9 @@ def test_a_worker_goes_on_after_its_broker_was_restarted_with_a_task_in_flight(
         app.send_task("tasks.money.broadcast", connection=connection, queue="money")
         wait_for((tmp_path / "broadcast.saved").exists, what="a task in flight", timeout_seconds=20)
         pid = worker.pid
-        own_valkey.restart()
+        own_valkey.stop()
+        wait_for(lambda: _LOST in worker.logs, what="the worker's notice of it", timeout_seconds=20)
+        own_valkey.start()
         release.touch()
 
     def settled() -> bool:

@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 import redis
 from django.conf import settings
-from django.db import connection
+from django.db import OperationalError, connection
 from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask, PeriodicTasks
 
-from tasks.beat import DeskEntry
+from tasks.beat import STAND_BY_SECONDS, DeskEntry, DeskScheduler
 from tests.plugin_servers import TestServers
 from tests.processes import subprocess_environment
 from tests.staff import make_staff
+from txnsite.celery import app
 from txnsite.stack.process import ChildProcess, wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
@@ -178,6 +179,27 @@ def test_a_database_that_ends_every_session_does_not_end_beat(
             )
         wait_for(more_than(len(sent()) + 1), what="ticks afterwards", timeout_seconds=30)
     assert beat.logs.count("This beat leads.") >= 2
+
+
+def test_schedules_that_could_not_be_read_are_read_again(
+    sent: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_schedule("Ticking", interval=every_second())
+    scheduler = DeskScheduler(app=app)
+    read = scheduler.all_as_schedule
+
+    def fail() -> None:
+        monkeypatch.setattr(scheduler, "all_as_schedule", read)
+        raise OperationalError
+
+    monkeypatch.setattr(scheduler, "all_as_schedule", fail)
+    try:
+        assert scheduler.tick() == STAND_BY_SECONDS
+        assert sent() == []
+        scheduler.tick()
+        assert sent() == ["Ticking"]
+    finally:
+        scheduler.close()
 
 
 def test_what_an_operator_saves_between_two_runs_is_not_written_back() -> None:
