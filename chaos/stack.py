@@ -22,6 +22,7 @@ from txnsite.stack.valkey import Valkey
 DATABASE = "chaos"
 BLOCK_SECONDS = 1
 CONFIRMATIONS = 4
+REPLACE_AFTER_BLOCKS = 3
 RPC_TIMEOUT_SECONDS = 3
 _ANVIL_STOP_SECONDS = 120.0
 # Below this many blocks no reorg goes: what was put on the chain at its beginning stays.
@@ -136,6 +137,7 @@ class Stack:
             "CHAIN_RPC_TIMEOUT_SECONDS": str(RPC_TIMEOUT_SECONDS),
             "CHAIN_ID": str(CHAIN_ID),
             "CONFIRMATIONS": str(CONFIRMATIONS),
+            "REPLACE_AFTER_BLOCKS": str(REPLACE_AFTER_BLOCKS),
             "KEYSTORE_DIR": str(self.folder / "keystore"),
             "KEYSTORE_PASSPHRASE": _SECRET,
         }

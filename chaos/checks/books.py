@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from chaos.evidence import Evidence
+from chaos.rows import Hold
 
 _HOLD_BY_STATUS = {"SUCCESSFUL": "settled", "FAILED": "released", "PENDING": "held"}
 
@@ -41,17 +42,29 @@ def journals_sum_to_zero(evidence: Evidence) -> Iterator[str]:
 
 
 def holds_are_resolved(evidence: Evidence) -> Iterator[str]:
-    """Each payment has one hold, for amount and fee, settled or given back as its status says."""
-    holds = {hold.source: hold for hold in evidence.rows.holds if hold.kind == "payment"}
+    """Each payment has a hold for amount and fee, settled or given back as its status says.
+
+    A deep reorg that undid a settlement has begun another round, with a hold of its own: 17, 17.1, 17.2 …
+    """
+    rounds: defaultdict[int, dict[int, Hold]] = defaultdict(dict)
+    for hold in evidence.rows.holds:
+        if hold.kind == "payment":
+            payment_id, _, number = hold.source.partition(".")
+            rounds[int(payment_id)][int(number or 0)] = hold
     for payment in evidence.rows.payments:
-        hold = holds.pop(str(payment.id), None)
+        of_payment = rounds.pop(payment.id, {})
+        if sorted(of_payment) != list(range(len(of_payment))):
+            yield f"payment #{payment.id} has holds of the rounds {sorted(of_payment)}"
+        newest = of_payment.pop(max(of_payment, default=0), None)
         total = payment.transaction_amount_in_wei + payment.transaction_fee_total_in_wei
         expected = (payment.user_account_id, total, _HOLD_BY_STATUS[payment.status])
-        found = None if hold is None else (hold.account_id, hold.amount_in_wei, hold.status)
+        found = None if newest is None else (newest.account_id, newest.amount_in_wei, newest.status)
         if found != expected:
             yield f"payment #{payment.id} is {payment.status}; its hold is {found}, not {expected}"
-    for source in holds:
-        yield f"a hold belongs to payment #{source}, which is not there"
+        if any(hold.status == "held" for hold in of_payment.values()):
+            yield f"payment #{payment.id} has a hold of a round that is over"
+    for payment_id in rounds:
+        yield f"a hold belongs to payment #{payment_id}, which is not there"
 
 
 def accounts_have_paid_what_was_paid(evidence: Evidence) -> Iterator[str]:
