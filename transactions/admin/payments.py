@@ -1,11 +1,10 @@
-"""Wallets, transactions and their attempts: read-only but for what staff have done about them, by services."""
+"""Payments: read-only but for what staff have done about them, by services."""
 
 from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 
@@ -15,59 +14,15 @@ from accounts.models import Account, AuditEvent, Entry, Hold, User
 from tasks.exceptions import TasksError
 from tasks.staff import RECONCILED_AT_ONCE_MAX, start_reconciliation
 from transactions.addresses import parse_address
+from transactions.admin.attempts import AttemptInline
 from transactions.exceptions import BadAddressError
 from transactions.models import Attempt, Transaction, Wallet
-from transactions.states import Stage, Status
+from transactions.states import Status
 
 HASH_LENGTH = 66
 ADDRESS_LENGTH = 42
 OWNED_MAX = 1_000
 """Of how many accounts a search for owners shows payments; a term that means more of them means nobody."""
-
-
-class AttemptInline(admin.StackedInline[Attempt, Transaction]):
-    """Every transaction signed for this payment, with its bytes as they were sent."""
-
-    model = Attempt
-    fields = (
-        "hash_in_full",
-        "nonce",
-        "fees",
-        "gas_limit",
-        "signed_at",
-        "sent_at",
-        "sends",
-        "last_error",
-        "raw_bytes",
-    )
-    readonly_fields = fields
-    can_delete = False
-    extra = 0
-    ordering = ("id",)
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    @admin.display(description="hash")
-    def hash_in_full(self, attempt: Attempt) -> Any:
-        return cells.hexadecimal(attempt.hash)
-
-    @admin.display(description="fees per gas")
-    def fees(self, attempt: Attempt) -> str:
-        return (
-            f"at most {attempt.max_fee_per_gas_in_wei:,} wei, "
-            f"of it to the validator at most {attempt.max_priority_fee_per_gas_in_wei:,} wei"
-        )
-
-    @admin.display(description="raw transaction")
-    def raw_bytes(self, attempt: Attempt) -> Any:
-        return cells.hexadecimal("0x" + bytes(attempt.raw_transaction).hex())
 
 
 @admin.register(Transaction)
@@ -233,51 +188,3 @@ class TransactionAdmin(ReadOnlyAdmin):
             ("Hold", cells.list_url(Hold, q=f"%23{row.pk}")),
             ("Audit trail", cells.list_url(AuditEvent, target_type="transactions.transaction", target_id=row.pk)),
         )
-
-
-@admin.register(Wallet)
-class WalletAdmin(ReadOnlyAdmin):
-    list_display = ("address", "balance", "next_nonce", "in_flight", "paused_at", "created_at")
-    list_select_related = ("account",)
-    search_fields = ("address",)
-    search_help_text = "An address."
-    ordering = ("id",)
-    fields = (
-        "address",
-        "account_link",
-        "balance",
-        "next_nonce",
-        "in_flight",
-        "paused_at",
-        "paused_reason",
-        "created_at",
-    )
-    readonly_fields = fields
-
-    def find(self, term: str) -> Q:
-        return Q(address__iexact=term)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Wallet]:
-        in_flight = (
-            Transaction.objects.filter(wallet=OuterRef("pk"), stage__in=[Stage.SIGNED, Stage.BROADCAST])
-            .order_by()
-            .values("wallet")
-            .annotate(rows=Count("pk"))
-            .values("rows")
-        )
-        rows: QuerySet[Wallet] = super().get_queryset(request)
-        return rows.annotate(in_flight_count=Coalesce(Subquery(in_flight), 0))
-
-    @admin.display(description="ledger account")
-    def account_link(self, wallet: Wallet) -> Any:
-        return cells.link_to(Account, wallet.account_id, wallet.account)
-
-    @admin.display(description="balance by the ledger")
-    def balance(self, wallet: Wallet) -> Any:
-        # An asset stands below zero in the ledger: what the desk has, not what it owes.
-        return cells.amount(-wallet.account.current_balance_in_wei)
-
-    @admin.display(description="in flight")
-    def in_flight(self, wallet: Any) -> int:
-        count: int = wallet.in_flight_count
-        return count
