@@ -38,6 +38,7 @@ def detail(stage: Stage = Stage.ACCEPTED, *, confirmations: int = 0, **changes: 
         confirmations=confirmations,
         confirmations_required=10,
         accepted_at=AT[Stage.ACCEPTED],
+        approved_at=None,
         cancel_requested_at=None,
         signed_at=at[Stage.SIGNED],
         broadcast_at=at[Stage.BROADCAST],
