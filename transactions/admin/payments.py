@@ -42,7 +42,7 @@ class TransactionAdmin(ReadOnlyAdmin):
         (None, {"fields": ("status_pill", "stage", "attention", "failure", "wait_reason", "pages")}),
         ("Payment", {"fields": ("account_link", "owner_link", "recipient_in_full", "amount", "fee_total", "fee_real")}),
         ("On the chain", {"fields": ("sender", "hash_in_full", "wallet_link", "nonce", "block_number", "block_hash")}),
-        ("Times", {"fields": ("accepted_at", "signed_at", "broadcast_at", "mined_at", "settled_at")}),
+        ("Times", {"fields": ("accepted_at", "approved_at", "signed_at", "broadcast_at", "mined_at", "settled_at")}),
         ("Watchdog", {"fields": ("next_check_at", "checks_done", "idempotency_key")}),
     )
 

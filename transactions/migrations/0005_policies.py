@@ -44,7 +44,7 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "policy",
                 "verbose_name_plural": "policies",
-                "ordering": ["account"],
+                "ordering": ["pk"],
             },
         ),
         migrations.CreateModel(
@@ -56,7 +56,7 @@ class Migration(migrations.Migration):
                 ("allowed_at", models.DateTimeField(default=django.utils.timezone.now)),
             ],
             options={
-                "ordering": ["account", "id"],
+                "ordering": ["account_id", "id"],
             },
         ),
         migrations.CreateModel(
@@ -97,7 +97,7 @@ class Migration(migrations.Migration):
                 ("reason", models.CharField(blank=True, max_length=500)),
             ],
             options={
-                "ordering": ["-decided_at", "transaction"],
+                "ordering": ["-decided_at", "pk"],
             },
         ),
         migrations.RemoveConstraint(

@@ -26,7 +26,7 @@ class Approval(models.Model):
 
     class Meta:
         # Open ones first, the oldest of them on top: PostgreSQL takes NULL for the largest value.
-        ordering = ["-decided_at", "transaction"]
+        ordering = ["-decided_at", "pk"]
         indexes = [models.Index(name="transactions_approvals_open", fields=["-decided_at", "transaction"])]
         constraints = [
             models.CheckConstraint(

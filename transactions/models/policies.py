@@ -5,7 +5,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts.models import Account
-from accounts.money import WEI_MAX, WeiField
+from accounts.money import WEI_MAX, WeiField, format_ether
 
 NOTE_LENGTH_MAX = 200
 
@@ -24,7 +24,7 @@ class AccountPolicy(models.Model):
     changed_at = models.DateTimeField()
 
     class Meta:
-        ordering = ["account"]
+        ordering = ["pk"]
         verbose_name = "policy"
         verbose_name_plural = "policies"
         constraints = [
@@ -48,6 +48,20 @@ class AccountPolicy(models.Model):
     def __str__(self) -> str:
         return f"Policy of account #{self.pk}"
 
+    @property
+    def rules(self) -> list[str]:
+        """Return what it says, a rule each; nothing where there is no limit left."""
+        rules = []
+        if self.amount_max_in_wei is not None:
+            rules.append(f"at most {format_ether(self.amount_max_in_wei)} ETH at once")
+        if self.daily_amount_max_in_wei is not None:
+            rules.append(f"at most {format_ether(self.daily_amount_max_in_wei)} ETH within 24 hours")
+        if self.approval_above_in_wei is not None:
+            rules.append(f"approval above {format_ether(self.approval_above_in_wei)} ETH")
+        if self.is_allow_list_only:
+            rules.append("only recipients on its allow-list")
+        return rules
+
 
 class AllowedRecipient(models.Model):
     """An address that an account may pay while its policy allows none but those on its list."""
@@ -58,7 +72,7 @@ class AllowedRecipient(models.Model):
     allowed_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        ordering = ["account", "id"]
+        ordering = ["account_id", "id"]
         constraints = [
             models.UniqueConstraint(
                 name="transactions_allowedrecipient_once_for_each_account", fields=["account", "address"]
