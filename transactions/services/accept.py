@@ -18,39 +18,20 @@ from transactions.addresses import parse_address
 from transactions.detail import Detail, announce_change, describe
 from transactions.exceptions import BadIdempotencyKeyError, IdempotencyKeyReusedError
 from transactions.models import Approval, Transaction
-from transactions.services.limits import Limits, paid_in_a_day
+from transactions.services.limits import Limits, paid_in_a_day, read_limits
 from transactions.services.watchdog import first_check_at
 from transactions.states import Stage, Status
 
 HOLD_KIND = "payment"
 _KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
-_INSERT = """
-WITH payer AS (
-    SELECT account.id, policy.amount_max_in_wei, policy.daily_amount_max_in_wei, policy.approval_above_in_wei,
-           coalesce(%(amount)s > policy.approval_above_in_wei, FALSE) AS needs_approval,
-           NOT coalesce(policy.is_allow_list_only, FALSE) OR EXISTS (
-               SELECT FROM transactions_allowedrecipient AS allowed
-               WHERE allowed.account_id = account.id AND allowed.address = %(to)s
-           ) AS is_recipient_allowed
-    FROM accounts_account AS account
-    LEFT JOIN transactions_accountpolicy AS policy ON policy.account_id = account.id
-    WHERE account.id = %(account)s AND account.owner_id = %(user)s AND account.kind = 'user'
-), inserted AS (
-    INSERT INTO transactions_transaction (
-        user_account_id, status, stage, failure_reason, failure_detail, wait_reason,
-        to_public_address, from_public_address, transaction_amount_in_wei, transaction_fee_total_in_wei,
-        idempotency_key, payload_hash, block_hash, accepted_at, next_check_at, checks_done, needs_attention)
-    SELECT id, %(status)s, CASE WHEN needs_approval THEN 'REVIEW' ELSE 'ACCEPTED' END, '', '', '',
-           %(to)s, '', %(amount)s, %(fee)s,
-           %(key)s, %(payload_hash)s, '', %(now)s, CASE WHEN NOT needs_approval THEN %(first_check)s END, 0, FALSE
-    FROM payer
-    ON CONFLICT (user_account_id, idempotency_key) DO NOTHING
-    RETURNING id, stage
-)
-SELECT inserted.id, inserted.stage, payer.amount_max_in_wei, payer.daily_amount_max_in_wei,
-       payer.approval_above_in_wei, payer.is_recipient_allowed
-FROM inserted CROSS JOIN payer
-"""
+
+
+class _OtherStageError(Exception):
+    """The account's policy wants the payment to be in another stage than it was inserted in."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage)
+        self.wanted = stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,34 +74,23 @@ def accept_transaction(
         raise BadAmountError("The amount must be from 1 to 2^256-1 wei.")
     if idempotency_key is not None and not _KEY.fullmatch(idempotency_key):
         raise BadIdempotencyKeyError()
-    fee = settings.PAYMENT_FEE_IN_WEI
-    row = Transaction(
-        user_account_id=user_account_id,
-        status=Status.PENDING,
-        to_public_address=address,
-        transaction_amount_in_wei=amount_in_wei,
-        transaction_fee_total_in_wei=fee,
-        idempotency_key=idempotency_key,
-        payload_hash=hash_payload(address, amount_in_wei),
-        accepted_at=now,
-    )
-    with db_transaction.atomic():
-        limits = _insert(row, user_id)
-        if limits is None:
-            return _replay(row, user_id)
-        limits.check_terms(amount_in_wei)
-        place_hold(
-            account_id=user_account_id, amount_in_wei=amount_in_wei + fee, kind=HOLD_KIND, source=str(row.pk), now=now
-        )
-        if limits.daily_amount_max_in_wei is not None:
-            # The hold has locked the account until the commit: whoever pays from it at once is counted, or waits.
-            limits.check_day(amount_in_wei, paid_in_wei=paid_in_a_day(user_account_id, now) - amount_in_wei)
-        if row.is_in_review:
-            assert limits.approval_above_in_wei is not None, "nothing else puts a payment into review"
-            Approval.objects.create(transaction=row, requested_at=now, above_in_wei=limits.approval_above_in_wei)
-        # No time for a cache that is down: nobody but one who guessed the id can have asked for it before.
-        announce_change([row.pk], insist=False)
-    return Acceptance(describe(row, user_id), replayed=False)
+    columns = {
+        "user_account_id": user_account_id,
+        "to_public_address": address,
+        "transaction_amount_in_wei": amount_in_wei,
+        "transaction_fee_total_in_wei": settings.PAYMENT_FEE_IN_WEI,
+        "idempotency_key": idempotency_key,
+        "payload_hash": hash_payload(address, amount_in_wei),
+        "accepted_at": now,
+    }
+    # Few accounts have a policy and few payments need approval: it is read by the insert itself, so that all others
+    # don't wait for it. Where it turns out to want another stage, the insert is undone and made anew.
+    stage = Stage.ACCEPTED
+    while True:
+        try:
+            return _accept(Transaction(stage=stage, **columns), user_id)
+        except _OtherStageError as error:
+            stage = error.wanted
 
 
 def hash_payload(to_public_address: str, amount_in_wei: int) -> str:
@@ -129,34 +99,82 @@ def hash_payload(to_public_address: str, amount_in_wei: int) -> str:
     return hashlib.sha256(payload.encode()).hexdigest()
 
 
-def _insert(row: Transaction, user_id: int) -> Limits | None:
-    """Insert the row if the account is the user's own and the key is new; return the limits of the account's policy.
+@db_transaction.atomic
+def _accept(row: Transaction, user_id: int) -> Acceptance:
+    """Insert a payment in its stage, hold its funds, and judge it by the account's policy.
 
-    The same statement reads the policy: most accounts have none, and theirs should not wait for it. Waits for a request
-    under the same key that has not committed yet, so that two at once are one payment.
+    :raises _OtherStageError: when the policy wants it to be in the other stage.
+    """
+    limits = _insert(row, user_id)
+    if limits is None:
+        return _replay(row, user_id)
+    limits.check_terms(row.transaction_amount_in_wei)
+    stage = Stage.REVIEW if limits.needs_approval(row.transaction_amount_in_wei) else Stage.ACCEPTED
+    if row.stage != stage:
+        raise _OtherStageError(stage)
+    place_hold(
+        account_id=row.user_account_id,
+        amount_in_wei=row.total_in_wei,
+        kind=HOLD_KIND,
+        source=str(row.pk),
+        now=row.accepted_at,
+    )
+    _judge_held(row, limits)
+    # No time for a cache that is down: nobody but one who guessed the id can have asked for it before.
+    announce_change([row.pk], insist=False)
+    return Acceptance(describe(row, user_id), replayed=False)
+
+
+def _insert(row: Transaction, user_id: int) -> Limits | None:
+    """Insert the row if the account is the user's own and the key is new; return what the account's policy allows.
+
+    Waits for a request under the same key that has not committed yet, so that two at once are one payment.
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            _INSERT,
-            {
-                "account": row.user_account_id,
-                "user": user_id,
-                "status": row.status,
-                "to": row.to_public_address,
-                "amount": row.transaction_amount_in_wei,
-                "fee": row.transaction_fee_total_in_wei,
-                "key": row.idempotency_key,
-                "payload_hash": row.payload_hash,
-                "now": row.accepted_at,
-                "first_check": first_check_at(row.accepted_at),
-            },
+            """
+            INSERT INTO transactions_transaction (
+                user_account_id, status, stage, failure_reason, failure_detail, wait_reason,
+                to_public_address, from_public_address, transaction_amount_in_wei, transaction_fee_total_in_wei,
+                idempotency_key, payload_hash, block_hash, accepted_at, next_check_at, checks_done, needs_attention)
+            SELECT id, %s, %s, '', '', '', %s, '', %s, %s, %s, %s, '', %s, %s, 0, FALSE
+            FROM accounts_account WHERE id = %s AND owner_id = %s AND kind = 'user'
+            ON CONFLICT (user_account_id, idempotency_key) DO NOTHING
+            RETURNING id, (SELECT to_jsonb(policy) FROM transactions_accountpolicy AS policy
+                           WHERE policy.account_id = user_account_id)
+            """,
+            [
+                row.status,
+                row.stage,
+                row.to_public_address,
+                row.transaction_amount_in_wei,
+                row.transaction_fee_total_in_wei,
+                row.idempotency_key,
+                row.payload_hash,
+                row.accepted_at,
+                None if row.is_in_review else first_check_at(row.accepted_at),
+                row.user_account_id,
+                user_id,
+            ],
         )
         inserted = cursor.fetchone()
     if inserted is None:
         return None
-    row.pk, row.stage, *amounts, is_recipient_allowed = inserted
-    amount_max, daily_amount_max, approval_above = (None if amount is None else int(amount) for amount in amounts)
-    return Limits(amount_max, daily_amount_max, approval_above, is_recipient_allowed)
+    row.pk, policy = inserted
+    return read_limits(None if policy is None else json.loads(policy), row.to_public_address)
+
+
+def _judge_held(row: Transaction, limits: Limits) -> None:
+    """Judge a payment by those before it, and ask for approval where it needs one.
+
+    Its hold has locked the account until the commit: of two at once, the second counts the first.
+    """
+    account_id, amount_in_wei, now = row.user_account_id, row.transaction_amount_in_wei, row.accepted_at
+    if limits.daily_amount_max_in_wei is not None:
+        limits.check_day(amount_in_wei, paid_in_wei=paid_in_a_day(account_id, now) - amount_in_wei)
+    if row.is_in_review:
+        assert limits.approval_above_in_wei is not None, "nothing else puts a payment into review"
+        Approval.objects.create(transaction=row, requested_at=now, above_in_wei=limits.approval_above_in_wei)
 
 
 def _replay(row: Transaction, user_id: int) -> Acceptance:
@@ -167,8 +185,15 @@ def _replay(row: Transaction, user_id: int) -> Acceptance:
     first = Transaction.objects.get(user_account_id=row.user_account_id, idempotency_key=row.idempotency_key)
     if first.payload_hash != row.payload_hash:
         raise IdempotencyKeyReusedError()
-    row.pk = first.pk
-    row.stage = Stage.REVIEW if Approval.objects.filter(pk=first.pk).exists() else Stage.ACCEPTED
-    row.accepted_at = first.accepted_at
-    row.transaction_fee_total_in_wei = first.transaction_fee_total_in_wei
-    return Acceptance(describe(row, user_id), replayed=True)
+    was_reviewed = Approval.objects.filter(pk=first.pk).exists()
+    answered = Transaction(
+        pk=first.pk,
+        user_account_id=first.user_account_id,
+        status=Status.PENDING,
+        stage=Stage.REVIEW if was_reviewed else Stage.ACCEPTED,
+        to_public_address=first.to_public_address,
+        transaction_amount_in_wei=first.transaction_amount_in_wei,
+        transaction_fee_total_in_wei=first.transaction_fee_total_in_wei,
+        accepted_at=first.accepted_at,
+    )
+    return Acceptance(describe(answered, user_id), replayed=True)

@@ -5,7 +5,9 @@ asked for in it counts, unless it has failed: what waits for approval too.
 """
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import Sum
 
@@ -65,15 +67,23 @@ NO_LIMITS = Limits(None, None, None, is_recipient_allowed=True)
 
 def limits_of(account_id: int, to_public_address: str) -> Limits:
     """Return the limits of an account's payments to a recipient as they are now."""
-    policy = AccountPolicy.objects.filter(pk=account_id).first()
+    policy = AccountPolicy.objects.filter(pk=account_id).values().first()
+    return read_limits(policy, to_public_address)
+
+
+def read_limits(policy: Mapping[str, Any] | None, to_public_address: str) -> Limits:
+    """Return the limits of payments to a recipient.
+
+    :param policy: the columns of the account's policy, if it has one.
+    """
     if policy is None:
         return NO_LIMITS
-    listed = AllowedRecipient.objects.filter(account_id=account_id, address=to_public_address)
+    listed = AllowedRecipient.objects.filter(account_id=policy["account_id"], address=to_public_address)
     return Limits(
-        amount_max_in_wei=policy.amount_max_in_wei,
-        daily_amount_max_in_wei=policy.daily_amount_max_in_wei,
-        approval_above_in_wei=policy.approval_above_in_wei,
-        is_recipient_allowed=not policy.is_allow_list_only or listed.exists(),
+        amount_max_in_wei=policy["amount_max_in_wei"],
+        daily_amount_max_in_wei=policy["daily_amount_max_in_wei"],
+        approval_above_in_wei=policy["approval_above_in_wei"],
+        is_recipient_allowed=not policy["is_allow_list_only"] or listed.exists(),
     )
 
 
