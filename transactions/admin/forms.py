@@ -90,6 +90,7 @@ class RecipientsForm(forms.Form):
     """Addresses to allow, one a line, each with a note."""
 
     recipients = forms.CharField(
+        strip=False,
         widget=forms.Textarea(attrs={"rows": 6, "cols": 60, "class": "vLargeTextField", "spellcheck": "false"}),
         help_text="An address a line; what follows it on the line is a note, like who it belongs to.",
     )
@@ -107,6 +108,8 @@ class RecipientsForm(forms.Form):
                 if address in notes:
                     raise forms.ValidationError(f"Line {number}: this address is written twice.")
                 notes[address] = note
+        if not notes:
+            raise forms.ValidationError("Write at least one address.")
         return notes
 
 
