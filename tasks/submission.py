@@ -12,12 +12,13 @@ from accounts.exceptions import LockHeldError
 from tasks.nudge import nudge_broadcast
 from transactions.exceptions import AccountLockedError
 from transactions.services.accept import Acceptance, accept_transaction
+from transactions.states import Stage
 
 
 def submit_payment(
     *, user_id: int, user_account_id: int, to_public_address: str, amount_in_wei: int, idempotency_key: str | None
 ) -> Acceptance:
-    """Accept a payment under the account's lock and wake the broadcaster.
+    """Accept a payment under the account's lock and wake the broadcaster, unless it waits for approval.
 
     The lock spares the database a queue on one row; what keeps the money safe is the database. Where the cache can't
     be reached, it is done without.
@@ -35,7 +36,7 @@ def submit_payment(
             idempotency_key=idempotency_key,
             now=timezone.now(),
         )
-    if not acceptance.replayed:
+    if not acceptance.replayed and acceptance.detail["stage"] == Stage.ACCEPTED:
         nudge_broadcast()
     return acceptance
 

@@ -9,10 +9,12 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import coincurve
 import pytest
 from django.conf import settings
+from django.utils import timezone
 from eth_keyfile.keyfile import create_keyfile_json
 
 from accounts.keys.signer import address_of
@@ -20,11 +22,12 @@ from accounts.ledger import JournalDraft, post, system_account
 from accounts.models import Account, AccountKind, JournalKind, User
 from tests.books import assert_books_balance
 from tests.fakes.chain import FakeChain
-from transactions.models import Transaction, Wallet
+from transactions.models import AccountPolicy, Transaction, Wallet
 from transactions.services import broadcast, follow, nonces, replace, send, settle
 from transactions.services.accept import Acceptance, accept_transaction
 from transactions.services.broadcast import broadcast_payments
 from transactions.services.follow import follow_chain
+from transactions.services.policies import Terms, allow_recipients, set_policy
 from transactions.services.reconcile import reconcile_transaction
 from transactions.states import Stage
 
@@ -54,6 +57,11 @@ RECIPIENT = make_address(2**100)
 def make_user(username: str | None = None) -> User:
     """Return a new user who can't sign in."""
     return User.objects.create(username=username or f"user-{next(_numbers)}")
+
+
+def make_officer() -> User:
+    """Return the member of staff who does what tests want of staff."""
+    return User.objects.get_or_create(username="officer")[0]
 
 
 def make_account(owner: User | None = None, *, balance_in_wei: int = 0, name: str = "Main") -> Account:
@@ -147,6 +155,36 @@ class Desk:
             idempotency_key=key,
             now=now,
         )
+
+    def set_policy(self, account: Account | None = None, **terms: Any) -> None:
+        """Set what an account may pay, as staff do."""
+        account = account or self.account
+        changed_at = AccountPolicy.objects.filter(pk=account.pk).values_list("changed_at", flat=True).first()
+        set_policy(
+            actor=make_officer(),
+            account_id=account.pk,
+            terms=Terms(**terms),
+            reason="A test wants it.",
+            seen_at=changed_at,
+            now=timezone.now(),
+        )
+
+    def allow(self, *addresses: str, account: Account | None = None) -> None:
+        """Put recipients on an account's allow-list, as staff do."""
+        allow_recipients(
+            actor=make_officer(),
+            account_id=(account or self.account).pk,
+            notes_by_address=dict.fromkeys(addresses, ""),
+            reason="A test wants it.",
+            now=timezone.now(),
+        )
+
+    def accept_for_review(self, amount_in_wei: int = 2 * ETHER, *, to: str = RECIPIENT) -> Transaction:
+        """Accept a payment that a second person has to approve."""
+        self.set_policy(approval_above_in_wei=ETHER)
+        payment = self.accept(amount_in_wei, to=to)
+        assert payment.stage == Stage.REVIEW
+        return payment
 
     def accept_many(self, count: int) -> list[Transaction]:
         """Accept payments of 1, 2, 3 … wei, each to a recipient of its own."""

@@ -8,7 +8,7 @@ from typing import Any
 from accounts.models import Account, User
 
 _SILENT = {"script", "style", "head"}
-_BLOCKS = {"p", "div", "li", "dt", "dd", "h1", "h2", "br", "section"}
+_BLOCKS = {"p", "div", "li", "dt", "dd", "h1", "h2", "br", "section", "td", "th"}
 _BLOCKS |= {"button", "a", "label", "option", "progress", "strong"}
 
 

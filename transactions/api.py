@@ -33,6 +33,7 @@ from transactions.exceptions import (
     TransactionNotFoundError,
 )
 from transactions.queries import details_page
+from transactions.services.limits import REFUSED_BY_POLICY
 from transactions.states import FailureReason, Stage, Status, WaitReason
 from txnsite.callers import ApiRequest, SessionAuth, TokenAuth
 from txnsite.openapi import header, tells
@@ -148,6 +149,7 @@ class TransactionOut(BaseModel):
     confirmations: int
     confirmations_required: int
     accepted_at: dt.datetime
+    approved_at: Annotated[dt.datetime | None, Field(description="When staff approved it, if it needed approval.")]
     cancel_requested_at: Annotated[dt.datetime | None, Field(description="Since when a cancel is to take its place.")]
     signed_at: dt.datetime | None
     broadcast_at: dt.datetime | None
@@ -186,7 +188,10 @@ _HEADERS = {
         "with `Idempotency-Replayed: true` and what was answered first; another payment under it is refused.\n\n"
         "`Prefer: wait=5` (RFC 7240) waits up to that many seconds, at most 10, for the transaction's hash, and "
         "answers with the payment as it is then, also when it is replayed. Where too many wait already, it is not "
-        "honoured."
+        "honoured.\n\n"
+        "The account's policy may limit the amount, the sum of 24 hours and the recipients; what it doesn't allow is "
+        "refused. Above an amount it may want a second person's approval: such a payment is answered with the stage "
+        "`REVIEW`, its money held; it goes on to `ACCEPTED` once it is approved, or is over as `refused`."
     ),
     response={201: TransactionOut, 200: TransactionOut},
     openapi_extra=tells(
@@ -199,6 +204,7 @@ _HEADERS = {
         BadAmountError,
         BadIdempotencyKeyError,
         IdempotencyKeyReusedError,
+        *REFUSED_BY_POLICY,
         changing=True,
         body=True,
         _201={"description": "Accepted.", "headers": _HEADERS},

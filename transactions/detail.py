@@ -55,6 +55,7 @@ class Detail(TypedDict):
     confirmations: int
     confirmations_required: int
     accepted_at: str
+    approved_at: str | None
     cancel_requested_at: str | None
     signed_at: str | None
     broadcast_at: str | None
@@ -85,7 +86,10 @@ def detail_keys(transaction_id: int) -> list[str]:
 
 
 def wait_for_hash(transaction_id: int, timeout_seconds: float) -> Detail | None:
-    """Return the transaction once it has a hash or is final, or as it is when the time is over."""
+    """Return the transaction once it has a hash or is final, or as it is when the time is over.
+
+    For one that waits for approval nobody waits here: people take longer.
+    """
     deadline = time.monotonic() + timeout_seconds
     while True:
         detail = read_detail(transaction_id)
@@ -136,6 +140,7 @@ def describe(transaction: Transaction, owner_id: int, head_number: int | None = 
         confirmations=0,
         confirmations_required=settings.CONFIRMATIONS,
         accepted_at=_iso(transaction.accepted_at) or "",
+        approved_at=_iso(transaction.approved_at),
         cancel_requested_at=_iso(transaction.cancel_requested_at),
         signed_at=_iso(transaction.signed_at),
         broadcast_at=_iso(transaction.broadcast_at),

@@ -80,6 +80,48 @@ class QueueFullError(TransactionsError):
     retry_after_seconds = 5
 
 
+class AmountAbovePolicyError(TransactionsError):
+    """This is more than may be paid from this account at once."""
+
+    code = "amount_above_policy"
+
+
+class DailyAmountExceededError(TransactionsError):
+    """This is more than may still be paid from this account within 24 hours."""
+
+    code = "daily_amount_exceeded"
+
+
+class RecipientNotAllowedError(TransactionsError):
+    """This account pays only the recipients on its allow-list, and this address is not on it."""
+
+    code = "recipient_not_allowed"
+
+
+class PolicyChangedError(TransactionsError):
+    """Somebody has changed this policy meanwhile. Look at it again."""
+
+    code = "policy_changed"
+
+
+class OwnAccountError(TransactionsError):
+    """This is about your own account: somebody else has to decide."""
+
+    code = "own_account"
+
+
+class ApprovalNotFoundError(TransactionsError):
+    """There is no such payment that needs approval."""
+
+    code = "approval_not_found"
+
+
+class AlreadyDecidedError(TransactionsError):
+    """This was decided before."""
+
+    code = "already_decided"
+
+
 class WalletNotReadyError(TransactionsError):
     """No hot wallet can send now."""
 

@@ -5,13 +5,15 @@ from collections.abc import Sequence
 
 from django import forms
 from django.conf import settings
+from django.utils import timezone
 
 from accounts.exceptions import AccountFrozenError, BadAmountError
 from accounts.models import Account
 from accounts.money import format_ether, parse_amount
 from transactions.addresses import ParsedAddress, parse_address
 from transactions.drafts import PaymentDraft
-from transactions.exceptions import BadAddressError
+from transactions.exceptions import BadAddressError, RecipientNotAllowedError
+from transactions.services.limits import REFUSED_BY_POLICY, check_limits, limits_of
 
 UNITS = [("ether", "ether"), ("gwei", "gwei"), ("wei", "wei")]
 
@@ -109,6 +111,18 @@ class PaymentForm(forms.Form):
             total = self.cleaned_data["amount_in_wei"] + settings.PAYMENT_FEE_IN_WEI
             if words := missing_funds(account, total):
                 self.add_error("amount", words)
+            self._obey_policy(account)
+
+    def _obey_policy(self, account: Account) -> None:
+        """Say beside its field what the account's policy doesn't allow."""
+        to, amount_in_wei = self.cleaned_data.get("to"), self.cleaned_data["amount_in_wei"]
+        if to is None:
+            return
+        try:
+            limits = limits_of(account.pk, to.address)
+            check_limits(limits, account_id=account.pk, amount_in_wei=amount_in_wei, now=timezone.now())
+        except REFUSED_BY_POLICY as error:
+            self.add_error("to" if isinstance(error, RecipientNotAllowedError) else "amount", str(error))
 
     def draft(self, *, user_id: int, now: dt.datetime) -> PaymentDraft:
         """Return what a valid form asks for."""

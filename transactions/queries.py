@@ -9,7 +9,7 @@ from accounts.paging import PAGE_SIZE, Page, page_of, read_cursor
 from accounts.queries import account_of
 from transactions.detail import Detail, describe
 from transactions.exceptions import TransactionNotFoundError
-from transactions.models import Block, Transaction
+from transactions.models import AllowedRecipient, Approval, Block, Transaction
 from transactions.states import Status
 
 _BIGINT_MAX = 2**63 - 1
@@ -110,6 +110,23 @@ def same_payment_since(
         .order_by("-pk")
         .first()
     )
+
+
+def times_paid(*, account_id: int, to_public_address: str) -> int:
+    """Return how often an account has paid an address."""
+    paid = Transaction.objects.filter(user_account_id=account_id, to_public_address=to_public_address)
+    return paid.filter(status=Status.SUCCESSFUL).count()
+
+
+def allowed_note(*, account_id: int, to_public_address: str) -> str | None:
+    """Return the note of an address on an account's allow-list, or None where it isn't on it."""
+    rows = AllowedRecipient.objects.filter(account_id=account_id, address=to_public_address)
+    return rows.values_list("note", flat=True).first()
+
+
+def open_approvals_count() -> int:
+    """Return how many payments wait for approval."""
+    return Approval.objects.filter(decided_at=None).count()
 
 
 def _with_accounts() -> QuerySet[Transaction]:

@@ -36,6 +36,7 @@ class Status(models.TextChoices):
 class Stage(models.TextChoices):
     """How far a transaction has come."""
 
+    REVIEW = "REVIEW", "waits for approval"
     ACCEPTED = "ACCEPTED", "accepted"
     SIGNED = "SIGNED", "signed"
     BROADCAST = "BROADCAST", "broadcast"
@@ -51,6 +52,16 @@ class FailureReason(models.TextChoices):
     CANCELLED = "cancelled", "cancelled"
     EXPIRED = "expired", "expired"
     DISPLACED = "displaced", "displaced by another transaction"
+    REFUSED = "refused", "refused by staff"
+
+
+class Verdict(models.TextChoices):
+    """What became of a payment that needed approval."""
+
+    OPEN = "", "open"
+    APPROVED = "approved", "approved"
+    REFUSED = "refused", "refused"
+    WITHDRAWN = "withdrawn", "called off before a verdict"
 
 
 class WaitReason(models.TextChoices):
@@ -68,7 +79,19 @@ class WaitReason(models.TextChoices):
     IN_FLIGHT = "in_flight", "as many are under way as may be"
 
 
+UNSIGNED = (Stage.REVIEW, Stage.ACCEPTED)
+"""The stages in which nothing of a transaction can be on the chain, as far as this database knows."""
+
+STARTS: dict[Stage, str] = {
+    Stage.REVIEW: "funds held, more than may be paid without approval",
+    Stage.ACCEPTED: "funds held",
+}
+
 MOVES: dict[Stage, dict[Stage, str]] = {
+    Stage.REVIEW: {
+        Stage.ACCEPTED: "approved by a second person",
+        Stage.SETTLED: "refused or cancelled, hold released",
+    },
     Stage.ACCEPTED: {
         Stage.SIGNED: "nonce assigned, raw bytes saved",
         Stage.SETTLED: "rejected or cancelled, hold released",
@@ -101,7 +124,7 @@ def require_move(old: Stage, new: Stage) -> None:
 
 def draw_states() -> str:
     """Return the table of moves as a Mermaid state diagram."""
-    lines = ["stateDiagram-v2", "    [*] --> ACCEPTED: funds held"]
+    lines = ["stateDiagram-v2", *(f"    [*] --> {stage}: {why}" for stage, why in STARTS.items())]
     for old, moves in MOVES.items():
         lines += [f"    {old} --> {new}: {why}" for new, why in moves.items()]
     lines.append("    SETTLED --> [*]: SUCCESSFUL or FAILED")

@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.exceptions import AccountFrozenError, AccountNotFoundError, InsufficientFundsError
+from accounts.models import Account
 from accounts.money import format_ether
 from accounts.queries import account_of, accounts_of
 from accounts.signed_in import PageRequest, signed_in
@@ -26,12 +27,13 @@ from transactions.drafts import PaymentDraft, read_draft, sign_draft
 from transactions.exceptions import AccountLockedError, NotCancellableError, QueueFullError
 from transactions.forms import PaymentForm, missing_funds
 from transactions.queries import payment_of_key, same_payment_since
+from transactions.services.limits import REFUSED_BY_POLICY, Limits, check_limits, limits_of
 from transactions.states import Stage
 from transactions.wording import is_cancellable, tell
 
 SAME_PAYMENT_WITHIN = dt.timedelta(days=1)
 POLL_SECONDS = 1
-POLL_SECONDS_IN_BLOCK = 2
+POLL_SECONDS_BY_STAGE = {Stage.MINED: 2, Stage.REVIEW: 5}
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -156,9 +158,9 @@ def _pay(request: PageRequest, draft: PaymentDraft) -> HttpResponse:
         )
     except AccountNotFoundError:
         raise Http404 from None
-    except (InsufficientFundsError, AccountFrozenError):
-        # The page that is shown again says which, with the numbers of now.
-        return _show_confirmation(request, draft, status=422)
+    except (InsufficientFundsError, AccountFrozenError, *REFUSED_BY_POLICY) as error:
+        # The page that is shown again says which, with the numbers of now; the error, if those would do again.
+        return _show_confirmation(request, draft, error=f"{error} Nothing was paid.", status=422)
     except QueueFullError as error:
         return _show_confirmation(request, draft, error=f"{error} Nothing was paid so far.", status=429)
     except AccountLockedError as error:
@@ -176,12 +178,13 @@ def _show_confirmation(
         account = account_of(request.user.pk, draft.user_account_id)
     except AccountNotFoundError:
         raise Http404 from None
-    obstacle = str(AccountFrozenError()) if account.is_frozen else missing_funds(account, draft.total_in_wei)
+    limits = limits_of(account.pk, draft.to_public_address)
     context = {
         "draft": draft,
         "draft_text": request.GET["draft"],
         "account": account,
-        "obstacle": obstacle,
+        "obstacle": _obstacle(account, draft, limits),
+        "needs_approval": limits.needs_approval(draft.amount_in_wei),
         "error": error,
         "left_in_wei": account.available_balance_in_wei - draft.total_in_wei,
         "same_payment": same_payment_since(
@@ -194,6 +197,17 @@ def _show_confirmation(
     return render(request, "transactions/transaction_confirm.html", context, status=status)
 
 
+def _obstacle(account: Account, draft: PaymentDraft, limits: Limits) -> str:
+    """Return why the payment can't be made as things are now, or nothing."""
+    if account.is_frozen:
+        return str(AccountFrozenError())
+    try:
+        check_limits(limits, account_id=account.pk, amount_in_wei=draft.amount_in_wei, now=timezone.now())
+    except REFUSED_BY_POLICY as error:
+        return str(error)
+    return missing_funds(account, draft.total_in_wei)
+
+
 def _own_detail(request: PageRequest, transaction_id: int) -> Detail:
     """Return one of the person's own payments; another's is as good as none."""
     detail = read_detail(transaction_id)
@@ -204,12 +218,11 @@ def _own_detail(request: PageRequest, transaction_id: int) -> Detail:
 
 def _live_context(detail: Detail) -> dict[str, Any]:
     """Return what the part of the payment page that changes is made of."""
-    in_block = detail["stage"] == Stage.MINED
     return {
         "payment": detail,
         "total_in_wei": int(detail["transaction_amount_in_wei"]) + int(detail["transaction_fee_total_in_wei"]),
         "is_cancellable": is_cancellable(detail),
         "story": tell(detail, by_depth=settings.CHAIN_FINALITY == "depth"),
         "seen": hashlib.sha256(json.dumps(detail, sort_keys=True).encode()).hexdigest()[:16],
-        "poll_seconds": POLL_SECONDS_IN_BLOCK if in_block else POLL_SECONDS,
+        "poll_seconds": POLL_SECONDS_BY_STAGE.get(Stage(detail["stage"]), POLL_SECONDS),
     }

@@ -5,20 +5,20 @@ from typing import Literal
 
 from accounts.money import format_ether
 from transactions.detail import Detail
-from transactions.states import FailureReason, Stage, Status, WaitReason
+from transactions.states import UNSIGNED, FailureReason, Stage, Status, WaitReason
 
 Tone = Literal["busy", "warn", "good", "bad"]
 StepState = Literal["done", "now", "later", "failed"]
 
-_ORDER = list(Stage)
-_PERCENT_BEFORE_BLOCK = {Stage.ACCEPTED: 8, Stage.SIGNED: 16, Stage.BROADCAST: 25}
+_ORDER = [stage for stage in Stage if stage != Stage.REVIEW]
+_PERCENT_BEFORE_BLOCK = {Stage.REVIEW: 4, Stage.ACCEPTED: 8, Stage.SIGNED: 16, Stage.BROADCAST: 25}
 _PERCENT_IN_BLOCK = 30
 _PERCENT_CONFIRMED = 95
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One stage on the way."""
+    """One step on the way."""
 
     name: str
     state: StepState
@@ -34,6 +34,7 @@ class Story:
     badge: str
     headline: str
     explanation: str
+    quote: str
     money: str
     advice: str
     percent: int
@@ -55,6 +56,12 @@ class _Words:
 
 
 _ON_THE_WAY = {
+    Stage.REVIEW: _Words(
+        "Waiting for approval",
+        "Because of its amount, our staff have to approve this payment before it is sent. Amount and fee are reserved "
+        "on your account meanwhile.",
+        "Nothing. Once it is approved, the payment goes on by itself, even if you close this page.",
+    ),
     Stage.ACCEPTED: _Words(
         "Accepted, about to be signed", "Amount and fee are reserved on your account. The payment is being prepared."
     ),
@@ -135,6 +142,11 @@ _FAILURES: dict[str, _Words] = {
         "It was called off before it could reach the recipient.",
         "If you still want to pay, make a new payment.",
     ),
+    FailureReason.REFUSED: _Words(
+        "The payment was not approved",
+        "It needed approval, and our staff have refused it. Nothing of it was sent.",
+        "Ask our staff if you want to know more. You can make a new payment.",
+    ),
     FailureReason.DISPLACED: _Words(
         "The payment was not carried out",
         "Another transaction of our wallet took its place in line, so that it can never reach the recipient.",
@@ -161,10 +173,10 @@ def tell(detail: Detail, *, by_depth: bool = True) -> Story:
         return _tell_failure(detail)
     stage = Stage(detail["stage"])
     words = _words_in_block(detail, by_depth) if stage == Stage.MINED else _ON_THE_WAY[stage]
-    waits = bool(detail["wait_reason"])
+    waits = stage == Stage.REVIEW or bool(detail["wait_reason"])
     if detail["cancel_requested_at"] and stage != Stage.MINED:
         words = _CANCELLING
-    elif waits:
+    elif detail["wait_reason"]:
         # During a deploy, a newer worker may give a reason that this page has no words for yet.
         words = _WAITS.get(detail["wait_reason"], _WAITS_FOR_SOMETHING)
     held = _ether(_total(detail))
@@ -173,8 +185,9 @@ def tell(detail: Detail, *, by_depth: bool = True) -> Story:
         badge="Cancelling" if words is _CANCELLING else "Waiting" if waits else "In progress",
         headline=words.headline,
         explanation=words.explanation,
+        quote="",
         money=f"{held} are reserved on your account: the amount and the fee. They leave it when the payment is done.",
-        advice="Nothing. The payment goes on by itself, even if you close this page.",
+        advice=words.advice or "Nothing. The payment goes on by itself, even if you close this page.",
         percent=_percent(detail, stage),
         progress=_progress_words(detail, stage),
         steps=_steps(detail, stage),
@@ -184,7 +197,7 @@ def tell(detail: Detail, *, by_depth: bool = True) -> Story:
 
 def is_cancellable(detail: Detail) -> bool:
     """Say whether it makes sense to offer a cancel: no block is known to hold the payment, and nobody asked before."""
-    before_block = detail["stage"] in (Stage.ACCEPTED, Stage.SIGNED, Stage.BROADCAST)
+    before_block = detail["stage"] in (*UNSIGNED, Stage.SIGNED, Stage.BROADCAST)
     return before_block and detail["cancel_requested_at"] is None
 
 
@@ -194,6 +207,7 @@ def _tell_success(detail: Detail) -> Story:
         badge="Successful",
         headline="Payment done",
         explanation=f"{_ether(detail['transaction_amount_in_wei'])} arrived, and the network has confirmed it.",
+        quote="",
         money=f"{_ether(_total(detail))} left your account: the amount, and the fee of "
         f"{_ether(detail['transaction_fee_total_in_wei'])}.",
         advice="",
@@ -211,6 +225,7 @@ def _tell_failure(detail: Detail) -> Story:
         badge="Failed",
         headline=words.headline,
         explanation=words.explanation,
+        quote=_quote(detail),
         money=f"No money was taken. The {_ether(_total(detail))} that were reserved are available to you again.",
         advice=words.advice,
         percent=100,
@@ -218,6 +233,14 @@ def _tell_failure(detail: Detail) -> Story:
         steps=_steps(detail, Stage.SETTLED),
         is_final=True,
     )
+
+
+def _quote(detail: Detail) -> str:
+    """Return what those said who would not have the payment."""
+    if not detail["failure_detail"]:
+        return ""
+    speaker = "Our staff" if detail["failure_reason"] == FailureReason.REFUSED else "The network"
+    return f"{speaker} said: “{detail['failure_detail']}”"
 
 
 def _words_in_block(detail: Detail, by_depth: bool) -> _Words:
@@ -238,17 +261,18 @@ def _words_in_block(detail: Detail, by_depth: bool) -> _Words:
 
 
 def _steps(detail: Detail, stage: Stage) -> list[Step]:
-    """Return the five stages as they are for this payment; those a failed one never reached are left out."""
+    """Return the steps as they are for this payment; those a failed one never reached are left out."""
     failed = detail["status"] == Status.FAILED
     confirmations = "" if detail["block_number"] is None else _confirmations_words(detail)
     names_and_times = [
         ("Accepted", detail["accepted_at"], "Amount and fee reserved"),
+        *([("Approval", detail["approved_at"], "")] if _needs_approval(detail) else []),
         ("Signed", detail["signed_at"], ""),
         ("Sent to the network", detail["broadcast_at"], ""),
         ("Confirmations", detail["mined_at"], confirmations),
     ]
-    # What comes after the stage of now is under way: signing after ACCEPTED, confirming after BROADCAST and in MINED.
-    reached = _ORDER.index(stage)
+    # What comes after the step of now is under way: signing after ACCEPTED, confirming after BROADCAST and in MINED.
+    reached = _position(detail, stage)
     under_way = reached if stage == Stage.MINED else reached + 1
     steps = [
         Step(name, _state(position, under_way), at if position <= reached else None, note)
@@ -258,6 +282,16 @@ def _steps(detail: Detail, stage: Stage) -> list[Step]:
     last = "Failed" if failed else "Done"
     state: StepState = "later" if stage != Stage.SETTLED else ("failed" if failed else "done")
     return [*steps, Step(last, state, detail["settled_at"], "Nothing was taken" if failed else "")]
+
+
+def _needs_approval(detail: Detail) -> bool:
+    """Say whether approval is one of the payment's steps, behind it or before it."""
+    return detail["stage"] == Stage.REVIEW or detail["approved_at"] is not None
+
+
+def _position(detail: Detail, stage: Stage) -> int:
+    """Return which of the payment's steps it has reached, from 0."""
+    return 0 if stage == Stage.REVIEW else _ORDER.index(stage) + _needs_approval(detail)
 
 
 def _state(position: int, under_way: int) -> StepState:
@@ -276,7 +310,7 @@ def _percent(detail: Detail, stage: Stage) -> int:
 def _progress_words(detail: Detail, stage: Stage) -> str:
     if stage == Stage.MINED:
         return f"{_confirmations_words(detail)} confirmations"
-    return f"Step {_ORDER.index(stage) + 1} of {len(_ORDER)}"
+    return f"Step {_position(detail, stage) + 1} of {len(_ORDER) + _needs_approval(detail)}"
 
 
 def _confirmations(detail: Detail) -> int:

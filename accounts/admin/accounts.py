@@ -14,6 +14,7 @@ from accounts.admin.base import DeskAdmin, as_number, staff_user
 from accounts.admin.forms import AccountForm
 from accounts.models import Account, AuditEvent, Entry, Hold, User
 from accounts.services.accounts import open_account
+from transactions.models import AccountPolicy
 
 
 class FrozenFilter(admin.SimpleListFilter):
@@ -43,7 +44,7 @@ class AccountAdmin(DeskAdmin):
     ordering = ("-id",)
     autocomplete_fields = ("owner",)
     actions = ("freeze", "unfreeze", "credit", "debit")
-    readonly_fields = ("owner_link", "kind", "current", "available", "held", "frozen", "created_at", "trail")
+    readonly_fields = ("owner_link", "kind", "current", "available", "held", "frozen", "rules", "created_at", "trail")
 
     def find(self, term: str) -> Q:
         owners = User.objects.filter(username__icontains=term)
@@ -54,7 +55,7 @@ class AccountAdmin(DeskAdmin):
     def get_fields(self, request: HttpRequest, obj: Account | None = None) -> Any:
         if obj is None:
             return ("owner", "name")
-        return ("name", "owner_link", "kind", "current", "available", "held", "frozen", "created_at", "trail")
+        return ("name", *self.readonly_fields)
 
     def has_change_permission(self, request: HttpRequest, obj: Account | None = None) -> bool:
         return False
@@ -160,6 +161,13 @@ class AccountAdmin(DeskAdmin):
     @admin.display(description="frozen", ordering="frozen_at")
     def frozen(self, account: Account) -> Any:
         return cells.frozen(account)
+
+    @admin.display(description="policy")
+    def rules(self, account: Account) -> Any:
+        policy = AccountPolicy.objects.filter(pk=account.pk).first()
+        if policy is None:
+            return cells.EMPTY
+        return cells.link_to(AccountPolicy, policy.pk, ", ".join(policy.rules) or "no limits")
 
     @admin.display(description="see also")
     def trail(self, account: Account) -> Any:

@@ -25,8 +25,10 @@ def amount(amount_in_wei: int | None) -> str:
     )
 
 
-def ether(amount_in_wei: int) -> str:
+def ether(amount_in_wei: int | None) -> str:
     """Return ether on one line, the exact wei in the tooltip."""
+    if amount_in_wei is None:
+        return EMPTY
     return format_html('<span title="{} wei">{} ETH</span>', f"{amount_in_wei:,}", format_ether(amount_in_wei))
 
 

@@ -27,8 +27,14 @@ DESK_PERMISSIONS = {
     "transactions.reconcile_transaction": "Can have payments reconciled",
     "transactions.cancel_transaction": "Can cancel anybody's payments",
     "transactions.operate_wallet": "Can pause, drain and resume wallets",
+    "transactions.set_accountpolicy": "Can set policies and allow-lists of accounts",
+    "transactions.approve_transaction": "Can approve and refuse payments",
 }
 """Our own permissions by `app.codename`; the codename ends in the model they are listed under."""
+
+APPROVING = ("transactions.approve_transaction",)
+"""What operators don't have: whoever sets policies and credits accounts should not be who lets payments pass."""
+
 _MODEL_OF = {"check_ledger": "journal"}
 
 VIEWED = (
@@ -43,6 +49,9 @@ VIEWED = (
     "transactions.wallet",
     "transactions.transaction",
     "transactions.attempt",
+    "transactions.approval",
+    "transactions.accountpolicy",
+    "transactions.allowedrecipient",
     "tasks.taskrun",
     "django_celery_beat.periodictask",
     "django_celery_beat.crontabschedule",
@@ -73,7 +82,8 @@ def _of(verb: str, models: tuple[str, ...]) -> tuple[str, ...]:
 
 GROUPS = {
     "viewers": _of("view", VIEWED),
-    "operators": (*_of("view", VIEWED), *DESK_PERMISSIONS),
+    "operators": (*_of("view", VIEWED), *(name for name in DESK_PERMISSIONS if name not in APPROVING)),
+    "approvers": (*_of("view", VIEWED), *APPROVING),
     "schedulers": tuple(
         permission for verb in ("view", "add", "change", "delete") for permission in _of(verb, SCHEDULED)
     ),

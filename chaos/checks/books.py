@@ -49,8 +49,8 @@ def holds_are_resolved(evidence: Evidence) -> Iterator[str]:
     rounds: defaultdict[int, dict[int, Hold]] = defaultdict(dict)
     for hold in evidence.rows.holds:
         if hold.kind == "payment":
-            payment_id, _, number = hold.source.partition(".")
-            rounds[int(payment_id)][int(number or 0)] = hold
+            source, _, number = hold.source.partition(".")
+            rounds[int(source)][int(number or 0)] = hold
     for payment in evidence.rows.payments:
         of_payment = rounds.pop(payment.id, {})
         if sorted(of_payment) != list(range(len(of_payment))):

@@ -13,7 +13,7 @@ from accounts.services.setup import SCHEDULED, VIEWED
 from accounts.services.tokens import create_token
 from tasks.progress import create_run
 from tasks.schedules import create_default_schedules
-from tests.desk import NOW, Desk
+from tests.desk import NOW, RECIPIENT, Desk
 from tests.staff import Staff, balances, make_staff
 
 pytestmark = pytest.mark.django_db
@@ -26,6 +26,9 @@ READ_ONLY = (
     "accounts.alert",
     "transactions.wallet",
     "transactions.transaction",
+    "transactions.approval",
+    "transactions.accountpolicy",
+    "transactions.allowedrecipient",
     "tasks.taskrun",
 )
 SHOWN = {f"{model._meta.app_label}.{model._meta.model_name}" for model in admin.site._registry}
@@ -37,6 +40,8 @@ def desk(db: None) -> Desk:
     desk = Desk()
     desk.accept()
     desk.broadcast()
+    desk.accept_for_review()
+    desk.allow(RECIPIENT)
     create_default_schedules()
     create_run(name="Count sheep")
     create_token(user=desk.account.owner, name="till")  # type: ignore[arg-type]
@@ -74,7 +79,13 @@ def test_every_list_and_page_opens_for_a_superuser(desk: Desk, label: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("group", "seen"), [("viewers", set(VIEWED)), ("operators", set(VIEWED)), ("schedulers", set(SCHEDULED))]
+    ("group", "seen"),
+    [
+        ("viewers", set(VIEWED)),
+        ("operators", set(VIEWED)),
+        ("approvers", set(VIEWED)),
+        ("schedulers", set(SCHEDULED)),
+    ],
 )
 def test_groups_see_their_lists_and_no_others(desk: Desk, group: str, seen: set[str]) -> None:
     staff = make_staff(group)
@@ -126,6 +137,7 @@ FORGED = [
     ("accounts.apitoken", "revoke", {"reason": "forged"}),
     ("accounts.alert", "acknowledge", {}),
     ("transactions.transaction", "reconcile", {}),
+    ("transactions.allowedrecipient", "disallow", {}),
     ("django_celery_beat.periodictask", "enable_tasks", {}),
     ("django_celery_beat.periodictask", "disable_tasks", {}),
     ("django_celery_beat.periodictask", "run_tasks", {}),
@@ -166,13 +178,17 @@ def test_the_pages_of_actions_ask_for_permission_themselves(desk: Desk) -> None:
         url("accounts.account", "debit", account),
         f"{url('accounts.apitoken', 'revoke')}?id={token}",
         url("transactions.transaction", "reconcile", payment),
+        url("transactions.approval", "decide", first_pk("transactions.approval")),
+        url("transactions.accountpolicy", "set", account),
+        url("transactions.allowedrecipient", "allow", account),
+        f"{url('transactions.allowedrecipient', 'disallow')}?id={first_pk('transactions.allowedrecipient')}",
         url("accounts.journal", "check"),
     ]
     events = AuditEvent.objects.count()
     for staff, expected in ((make_staff("viewers"), 403), (make_staff("schedulers"), 403), (plain(), 302)):
         count = AuditEvent.objects.count()
         for page in pages:
-            posted = {"reason": "forged", "amount": "1", "unit": "ether", "confirm": "1"}
+            posted = {"reason": "forged", "amount": "1", "unit": "ether", "confirm": "1", "approve": "1"}
             assert staff.client.post(page, posted).status_code == expected, page
             assert staff.client.get(page).status_code in (expected, 405), page
         assert AuditEvent.objects.count() == count

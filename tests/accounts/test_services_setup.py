@@ -8,7 +8,7 @@ from django.db import connections
 
 from accounts.models import AuditEvent
 from accounts.services import setup
-from accounts.services.setup import DESK_PERMISSIONS, GROUPS, set_up_groups
+from accounts.services.setup import APPROVING, DESK_PERMISSIONS, GROUPS, set_up_groups
 from tests.desk import make_user
 
 pytestmark = pytest.mark.django_db
@@ -34,13 +34,21 @@ def test_viewers_only_look_and_schedulers_only_schedule() -> None:
     set_up_groups()
     assert all(".view_" in label for label in permissions_of("viewers"))
     assert all(label.startswith("django_celery_beat.") for label in permissions_of("schedulers"))
-    assert permissions_of("operators") == permissions_of("viewers") | set(DESK_PERMISSIONS)
+    assert permissions_of("operators") == permissions_of("viewers") | set(DESK_PERMISSIONS) - set(APPROVING)
+
+
+def test_whoever_approves_sets_no_policy_and_the_other_way_round() -> None:
+    set_up_groups()
+    assert permissions_of("approvers") == permissions_of("viewers") | {"transactions.approve_transaction"}
+    assert "transactions.set_accountpolicy" in permissions_of("operators")
+    assert "transactions.approve_transaction" not in permissions_of("operators")
 
 
 def test_our_own_permissions_work_like_any_other() -> None:
     set_up_groups()
     user = make_user()
     user.groups.add(Group.objects.get(name="operators"))
+    user.groups.add(Group.objects.get(name="approvers"))
     assert all(user.has_perm(label) for label in DESK_PERMISSIONS)
     assert not user.has_perm("accounts.add_apitoken")
 

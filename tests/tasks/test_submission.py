@@ -56,6 +56,15 @@ def nothing_moved(account: Account) -> bool:
 
 
 class TestAccepted:
+    def test_for_one_that_waits_for_approval_nobody_is_woken(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        woken: list[int] = []
+        monkeypatch.setattr("tasks.submission.nudge_broadcast", lambda: woken.append(1))
+        desk.set_policy(approval_above_in_wei=ETHER)
+        assert submit(desk.account, amount_in_wei=ETHER + 1).detail["stage"] == "REVIEW"
+        assert woken == []
+        submit(desk.account, amount_in_wei=ETHER)
+        assert woken == [1]
+
     def test_it_is_accepted_the_lock_is_free_and_the_broadcaster_is_woken(self, desk: Desk) -> None:
         acceptance = submit(desk.account, key="k")
         payment = Transaction.objects.get()

@@ -78,6 +78,7 @@ class TestAccepted:
                 "confirmations": 0,
                 "confirmations_required": 10,
                 "accepted_at": "2026-01-02T03:04:05Z",
+                "approved_at": None,
                 "cancel_requested_at": None,
                 "signed_at": None,
                 "broadcast_at": None,

@@ -1,18 +1,22 @@
 """Each rule that the database keeps for wallets, transactions and attempts, seen to refuse a row that breaks it."""
 
+import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.db.models import Model
 
 from accounts.models import Account, AccountKind
 from accounts.money import WEI_MAX
-from tests.desk import ETHER, FEE, NOW, RECIPIENT, make_account, make_address
+from tests.desk import ETHER, FEE, NOW, RECIPIENT, make_account, make_address, make_user
 from tests.rules import execute, refused_by, rules_of
-from transactions.models import Attempt, Queue, Transaction, Wallet
-from transactions.states import FailureReason, Stage, Status
+from transactions.models import AccountPolicy, AllowedRecipient, Approval, Attempt, Queue, Transaction, Wallet
+from transactions.states import UNSIGNED, FailureReason, Stage, Status
 
 pytestmark = pytest.mark.django_db
+LATER = NOW + dt.timedelta(seconds=1)
 
 
 def tx_hash(number: int) -> str:
@@ -37,6 +41,11 @@ class Rows:
             Stage.SETTLED, status=Status.FAILED, failure_reason=FailureReason.REVERTED, succeeded_on_chain=False
         )
         self.attempt = self.add_attempt(self.signed)
+        self.review = self.add(Stage.REVIEW)
+        self.open_approval = self.add_approval(self.review)
+        self.approved = self.add_approval(self.add(Stage.REVIEW), **APPROVED | {"decided_by": make_user()})
+        self.policy = AccountPolicy.objects.create(account=self.account, changed_at=NOW)
+        self.allowed = AllowedRecipient.objects.create(account=self.account, address=RECIPIENT)
 
     def add_wallet(self, number: int) -> Wallet:
         account = Account.objects.create(kind=AccountKind.HOT_WALLET, name="x")
@@ -52,7 +61,7 @@ class Rows:
             "payload_hash": "p" * 64,
             "stage": stage,
         }
-        if stage != Stage.ACCEPTED:
+        if stage not in UNSIGNED:
             self._nonces += 1
             columns |= {"wallet": self.wallet, "nonce": self._nonces, "signed_at": NOW}
             columns |= {"transaction_hash": tx_hash(self._nonces)}
@@ -62,6 +71,11 @@ class Rows:
         if stage == Stage.SETTLED:
             columns |= {"status": Status.SUCCESSFUL, "settled_at": NOW}
         return Transaction.objects.create(**(columns | changes))
+
+    def add_approval(self, transaction: Transaction, **changes: Any) -> Approval:
+        """Insert the request for a verdict on a transaction, but for the changes."""
+        columns: dict[str, Any] = {"transaction": transaction, "requested_at": NOW, "above_in_wei": 1}
+        return Approval.objects.create(**(columns | changes))
 
     def add_attempt(self, transaction: Transaction, **changes: Any) -> Attempt:
         """Insert an attempt of a transaction, but for the changes."""
@@ -83,7 +97,7 @@ def rows() -> Rows:
     return Rows()
 
 
-def change(row: Transaction | Attempt | Wallet, **columns: Any) -> None:
+def change(row: Model, **columns: Any) -> None:
     """Write columns past the services."""
     type(row)._default_manager.filter(pk=row.pk).update(**columns)
 
@@ -101,6 +115,7 @@ def each_changed(row: str, *changes: dict[str, Any]) -> list[Break]:
     return [lambda rows, one=one: change(getattr(rows, row), **one) for one in changes]  # type: ignore[misc]
 
 
+APPROVED: dict[str, Any] = {"verdict": "approved", "decided_at": NOW}
 NO_BLOCK: dict[str, Any] = {"block_number": None, "block_hash": "", "succeeded_on_chain": None}
 FAILED = {"status": Status.FAILED}
 PAID: dict[str, Any] = {"stage": Stage.SETTLED, "status": Status.SUCCESSFUL, "settled_at": NOW}
@@ -117,6 +132,17 @@ OTHER_TERMS: list[dict[str, Any]] = [
     {"payload_hash": "q" * 64},
     {"accepted_at": NOW},
 ]
+
+
+def request_nobody(rows: Rows) -> None:
+    """Let a payment wait for an approval that nobody is asked for, and commit."""
+    rows.add(Stage.REVIEW)
+    connection.check_constraints()
+
+
+def end(rows: Rows, payment: Transaction, **columns: Any) -> None:
+    """End a payment as failed, without any service's verdict."""
+    change(payment, stage=Stage.SETTLED, status=Status.FAILED, settled_at=NOW, **columns)
 
 
 def pay_by(rows: Rows, **attempt: Any) -> None:
@@ -171,7 +197,7 @@ BREAKS: dict[str, list[Break]] = {
     "transactions_transaction_final_only_when_settled": [
         *(
             attempt
-            for stage in (Stage.ACCEPTED, Stage.SIGNED, Stage.BROADCAST)
+            for stage in (Stage.REVIEW, Stage.ACCEPTED, Stage.SIGNED, Stage.BROADCAST)
             for attempt in each_added(stage, FAILED | {"failure_reason": "rejected"})
         ),
         *each_added(Stage.MINED, {"status": Status.SUCCESSFUL}),
@@ -185,6 +211,7 @@ BREAKS: dict[str, list[Break]] = {
     ],
     "transactions_transaction_signed_with_nonce_and_hash": [
         *each_added(Stage.ACCEPTED, {"nonce": 100}, {"transaction_hash": tx_hash(100)}),
+        *each_added(Stage.REVIEW, {"nonce": 100}, {"transaction_hash": tx_hash(100)}),
         *(
             attempt
             for stage in (Stage.SIGNED, Stage.BROADCAST, Stage.MINED)
@@ -204,7 +231,7 @@ BREAKS: dict[str, list[Break]] = {
         ),
         *(
             attempt
-            for stage in (Stage.ACCEPTED, Stage.SIGNED, Stage.BROADCAST)
+            for stage in (Stage.REVIEW, Stage.ACCEPTED, Stage.SIGNED, Stage.BROADCAST)
             for attempt in each_added(
                 stage,
                 {"block_number": 7},
@@ -236,6 +263,18 @@ BREAKS: dict[str, list[Break]] = {
         *each_added(Stage.ACCEPTED, {"settled_at": NOW}),
         *each_added(Stage.MINED, {"settled_at": NOW}),
     ],
+    # Transactions: in review
+    "transactions_transaction_in_review_waits_for_people_only": each_added(
+        Stage.REVIEW, {"next_check_at": NOW}, {"wait_reason": "node"}, {"approved_at": NOW}, {"kind": "fill"}
+    ),
+    "transactions_transaction_in_review_with_its_request": [request_nobody],
+    "transactions_transaction_leaves_review_by_its_verdict": [
+        *each_changed("review", {"stage": "ACCEPTED", "approved_at": NOW}),
+        lambda rows: end(rows, rows.review, failure_reason="cancelled"),
+        lambda rows: end(rows, rows.review, failure_reason="refused"),
+        lambda rows: end(rows, rows.approved.transaction, failure_reason="cancelled"),
+        lambda rows: end(rows, rows.approved.transaction, failure_reason="refused"),
+    ],
     "transactions_transaction_checks_done_check": each_added(Stage.ACCEPTED, {"checks_done": -1}),
     # Transactions: what is final, and for ever
     "transactions_transaction_final_stays_final": [
@@ -260,6 +299,66 @@ BREAKS: dict[str, list[Break]] = {
         lambda rows: Transaction.objects.filter(pk=rows.accepted.pk).delete(),
         lambda rows: execute("DELETE FROM transactions_transaction WHERE id = %s", rows.successful.pk),
         lambda rows: execute("TRUNCATE transactions_transaction CASCADE"),
+    ],
+    # Approvals
+    "transactions_approval_decided_by_somebody": [
+        lambda rows: change(rows.open_approval, **APPROVED),
+        lambda rows: change(rows.open_approval, verdict="approved", decided_by=make_user()),
+        lambda rows: change(rows.open_approval, decided_at=NOW),
+        lambda rows: change(rows.open_approval, decided_by=make_user()),
+        lambda rows: change(rows.open_approval, verdict="withdrawn"),
+        lambda rows: change(rows.open_approval, verdict="withdrawn", decided_at=NOW, decided_by=make_user()),
+        lambda rows: change(rows.open_approval, verdict="maybe", decided_at=NOW, decided_by=make_user()),
+    ],
+    "transactions_approval_refused_with_a_reason": [
+        lambda rows: change(rows.open_approval, verdict="refused", decided_at=NOW, decided_by=make_user()),
+    ],
+    "transactions_approval_above_within_uint256": [
+        lambda rows: rows.add_approval(rows.accepted, above_in_wei=-1),
+        lambda rows: rows.add_approval(rows.accepted, above_in_wei=WEI_MAX + 1),
+    ],
+    "transactions_approval_by_a_second_person": [
+        lambda rows: change(rows.open_approval, decided_by=rows.account.owner, **APPROVED),
+        lambda rows: rows.add_approval(rows.accepted, decided_by=rows.account.owner, **APPROVED),
+    ],
+    "transactions_approval_decided_once": [
+        lambda rows: change(rows.approved, verdict="refused", reason="x"),
+        lambda rows: change(rows.approved, verdict="", decided_at=None, decided_by=None),
+        lambda rows: change(rows.approved, reason="another"),
+    ],
+    "transactions_approval_request_never_changes": [
+        lambda rows: change(rows.open_approval, above_in_wei=2),
+        lambda rows: change(rows.open_approval, requested_at=LATER),
+        lambda rows: change(rows.open_approval, transaction=rows.accepted),
+    ],
+    "transactions_approval_never_deleted": [
+        lambda rows: Approval.objects.filter(pk=rows.open_approval.pk).delete(),
+        lambda rows: execute("TRUNCATE transactions_approval CASCADE"),
+    ],
+    # Policies
+    "transactions_accountpolicy_amount_max_within_uint256": each_changed(
+        "policy", *({"amount_max_in_wei": amount} for amount in (0, -1, WEI_MAX + 1))
+    ),
+    "transactions_accountpolicy_daily_max_within_uint256": each_changed(
+        "policy", *({"daily_amount_max_in_wei": amount} for amount in (0, -1, WEI_MAX + 1))
+    ),
+    "transactions_accountpolicy_approval_above_within_uint256": each_changed(
+        "policy", *({"approval_above_in_wei": amount} for amount in (-1, WEI_MAX + 1))
+    ),
+    "transactions_accountpolicy_of_a_users_account": [
+        lambda rows: AccountPolicy.objects.create(account=rows.wallet.account, changed_at=NOW),
+        lambda rows: change(rows.policy, account=rows.wallet.account),
+    ],
+    "transactions_allowedrecipient_of_a_users_account": [
+        lambda rows: AllowedRecipient.objects.create(account=rows.wallet.account, address=RECIPIENT),
+        lambda rows: change(rows.allowed, account=rows.wallet.account),
+    ],
+    "transactions_allowedrecipient_once_for_each_account": [
+        lambda rows: AllowedRecipient.objects.create(account=rows.account, address=RECIPIENT, note="again"),
+    ],
+    "transactions_allowedrecipient_address_well_formed": [
+        lambda rows, address=address: change(rows.allowed, address=address)  # type: ignore[misc]
+        for address in ("", "0x", RECIPIENT[:-1], RECIPIENT[2:], RECIPIENT[:-1] + "g")
     ],
     # Attempts
     "transactions_attempt_hash_saved_once": [lambda rows: rows.add_attempt(rows.signed)],
@@ -318,3 +417,16 @@ def test_what_the_rules_leave_free(rows: Rows) -> None:
     change(rows.accepted, wait_reason="node", checks_done=1, next_check_at=None, needs_attention=True)
     change(rows.mined, stage=Stage.BROADCAST, transaction_fee_blockchain_in_wei=None, mined_at=None, **NO_BLOCK)
     change(rows.successful, needs_attention=True)
+    change(rows.open_approval, decided_by=make_user(), **APPROVED)
+    change(rows.review, stage=Stage.ACCEPTED, approved_at=NOW, next_check_at=NOW)
+    change(rows.approved.transaction, stage=Stage.ACCEPTED, approved_at=NOW)
+    for verdict, reason in (("refused", "refused"), ("withdrawn", "cancelled")):
+        payment = rows.add(Stage.REVIEW)
+        approval = rows.add_approval(payment)
+        by = {"decided_by": make_user(), "reason": "x"} if verdict == "refused" else {}
+        change(approval, verdict=verdict, decided_at=NOW, **by)
+        end(rows, payment, failure_reason=reason)
+    change(rows.policy, amount_max_in_wei=1, daily_amount_max_in_wei=WEI_MAX, approval_above_in_wei=0)
+    AllowedRecipient.objects.create(account=rows.other_account, address=RECIPIENT)
+    rows.allowed.delete()
+    connection.check_constraints()

@@ -341,6 +341,11 @@ class TestWaitForHash:
         assert detail is not None
         assert (detail["status"], detail["transaction_hash"]) == ("FAILED", None)
 
+    def test_for_one_that_waits_for_people_nobody_waits(self, desk: Desk) -> None:
+        detail = wait_for_hash(desk.accept_for_review().pk, 3600)
+        assert detail is not None
+        assert (detail["stage"], detail["transaction_hash"]) == ("REVIEW", None)
+
     def test_it_waits_for_the_broadcaster(self, desk: Desk) -> None:
         payment = desk.accept()
 

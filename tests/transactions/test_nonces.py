@@ -7,8 +7,9 @@ from django.utils import timezone
 
 from accounts.keys import UnsignedTransfer, load_signer, sign_transfers
 from accounts.models import Account, AccountKind, Alert
-from tests.desk import ETHER, GWEI, Desk, crash_at, dies, make_address, stages
+from tests.desk import ETHER, GWEI, Desk, crash_at, dies, make_address, make_officer, stages
 from transactions.models import Attempt, Transaction, Wallet
+from transactions.services.approvals import approve_payment
 from transactions.services.broadcast import has_work
 
 POINTS = ["nonces.before_commit"]
@@ -113,6 +114,21 @@ class TestARestoredDatabase:
         assert len(desk.chain.mined) == 1
         second.refresh_from_db()
         assert (second.paused_at, second.next_nonce) == (None, 0)
+
+    def test_nor_is_one_that_was_approved_after_the_backup(self, desk: Desk) -> None:
+        """The backup was made before the verdict: to it the payment still waits, but the chain has it."""
+        payment = desk.accept_for_review()
+        self.forget_the_sending(desk, payment)
+        desk.mine()
+        desk.broadcast()
+        assert f"#{payment.pk}" in wallet(desk).paused_reason
+        approve_payment(actor=make_officer(), transaction_id=payment.pk, now=timezone.now())
+        desk.add_wallet()
+        for _ in range(3):
+            desk.broadcast()
+            desk.mine()
+        assert stages([payment]) == ["ACCEPTED"]
+        assert len(desk.chain.mined) == 1
 
     def test_one_accepted_afterwards_goes_out_from_another_wallet(self, desk: Desk) -> None:
         payment = desk.accept(3 * ETHER)

@@ -3,10 +3,11 @@
 import pytest
 
 from accounts.models import Hold, Journal
-from tests.desk import NOW, RECIPIENT, Desk, make_address, stages
+from tests.desk import NOW, RECIPIENT, Desk, make_address, make_officer, stages
 from transactions.chain import ChainUnavailableError
 from transactions.exceptions import TransactionNotFoundError
 from transactions.models import Attempt, Block, Transaction
+from transactions.services.approvals import approve_payment
 from transactions.services.reconcile import reconcile_transaction
 from transactions.states import Stage
 
@@ -25,6 +26,14 @@ def test_from_acceptance_to_the_ledger_without_broadcaster_and_follower(desk: De
     assert (payment.status, payment.mined_at, payment.settled_at) == ("SUCCESSFUL", NOW, NOW)
     desk.assert_paid_once([payment])
     desk.assert_books_balance()
+
+
+def test_for_one_that_waits_for_approval_there_is_nothing_to_do(desk: Desk) -> None:
+    payment = desk.accept_for_review()
+    with desk.chain.outage():
+        assert desk.reconcile(payment) == Stage.REVIEW
+    approve_payment(actor=make_officer(), transaction_id=payment.pk, now=NOW)
+    assert desk.reconcile(payment) == Stage.BROADCAST
 
 
 def test_all_in_one_go_when_it_is_late(desk: Desk) -> None:

@@ -11,9 +11,10 @@ from django.db import transaction as db_transaction
 from accounts.ledger import place_hold
 from accounts.models import Hold, Journal, JournalKind
 from accounts.services.verify import Difference
-from tests.desk import ETHER, FEE, NETWORK_FEE, NOW, Desk, make_account, make_address
+from tests.desk import ETHER, FEE, NETWORK_FEE, NOW, Desk, make_account, make_address, make_officer
 from transactions.models import Transaction
 from transactions.services import verify
+from transactions.services.approvals import refuse_payment
 from transactions.services.verify import check_books
 
 # The check reads on a connection of its own, which sees only what is committed.
@@ -65,6 +66,9 @@ def test_a_desk_at_work_adds_up(desk: Desk) -> None:
     desk.accept(3 * ETHER)
     desk.broadcast()
     desk.accept(4 * ETHER)
+    desk.accept_for_review(5 * ETHER)
+    refused = desk.accept_for_review(6 * ETHER)
+    refuse_payment(actor=make_officer(), transaction_id=refused.pk, reason="x", now=NOW)
     states = set(Transaction.objects.values_list("status", "stage", "failure_reason"))
     assert states == {
         ("SUCCESSFUL", "SETTLED", ""),
@@ -72,10 +76,12 @@ def test_a_desk_at_work_adds_up(desk: Desk) -> None:
         ("FAILED", "SETTLED", "rejected"),
         ("PENDING", "BROADCAST", ""),
         ("PENDING", "ACCEPTED", ""),
+        ("PENDING", "REVIEW", ""),
+        ("FAILED", "SETTLED", "refused"),
     }
     report = check_books()
     assert report.is_clean, [str(difference) for difference in report.differences]
-    assert report.checked["payments"] == 6
+    assert report.checked["payments"] == 8
 
 
 def test_progress_ends_at_its_total(desk: Desk) -> None:

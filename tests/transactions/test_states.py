@@ -15,12 +15,14 @@ from transactions.exceptions import ForbiddenMoveError
 from transactions.management.commands import draw_states as draw_states_command
 from transactions.models import Transaction
 from transactions.services.moves import move_transactions
-from transactions.states import MOVES, FailureReason, Stage, Status, draw_states, require_move
+from transactions.states import MOVES, STARTS, FailureReason, Stage, Status, draw_states, require_move
 from txnsite.stack.process import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
 ALLOWED = {
+    ("REVIEW", "ACCEPTED"),
+    ("REVIEW", "SETTLED"),
     ("ACCEPTED", "SIGNED"),
     ("ACCEPTED", "SETTLED"),
     ("SIGNED", "BROADCAST"),
@@ -44,13 +46,19 @@ def test_only_these_moves_are_allowed(old: Stage, new: Stage) -> None:
 
 def test_every_stage_can_be_reached_and_only_a_reorg_leads_back_from_the_last() -> None:
     assert set(MOVES) == set(Stage)
-    assert {new for moves in MOVES.values() for new in moves} | {Stage.ACCEPTED} == set(Stage)
+    assert {new for moves in MOVES.values() for new in moves} | set(STARTS) == set(Stage)
+    assert set(STARTS) == {Stage.REVIEW, Stage.ACCEPTED}
     assert set(MOVES[Stage.SETTLED]) == {Stage.BROADCAST}, "only a reorg leads back"
 
 
 def test_the_diagram_has_each_move_with_its_reason_and_nothing_else() -> None:
-    first, start, *moves, end = draw_states().splitlines()
-    assert (first, start) == ("stateDiagram-v2", "    [*] --> ACCEPTED: funds held")
+    first, *starts, end = draw_states().splitlines()
+    starts, moves = starts[:2], starts[2:]
+    assert first == "stateDiagram-v2"
+    assert starts == [
+        "    [*] --> REVIEW: funds held, more than may be paid without approval",
+        "    [*] --> ACCEPTED: funds held",
+    ]
     assert end == "    SETTLED --> [*]: SUCCESSFUL or FAILED"
     drawn = [re.fullmatch(r"    ([A-Z]+) --> ([A-Z]+): ([^:;]+)", move) for move in moves]
     assert {(move[1], move[2]) for move in drawn if move} == ALLOWED
@@ -154,4 +162,11 @@ def test_is_final_is_settled_and_nothing_else() -> None:
 
 def test_the_words_that_the_outside_world_knows() -> None:
     assert [status.value for status in Status] == ["PENDING", "SUCCESSFUL", "FAILED"]
-    assert [reason.value for reason in FailureReason] == ["rejected", "reverted", "cancelled", "expired", "displaced"]
+    assert [reason.value for reason in FailureReason] == [
+        "rejected",
+        "reverted",
+        "cancelled",
+        "expired",
+        "displaced",
+        "refused",
+    ]

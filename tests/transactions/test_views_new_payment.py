@@ -19,6 +19,7 @@ from tasks.submission import account_lock
 from tests.desk import ETHER, FEE, Desk, credit, freeze, make_account, make_user
 from tests.pages import links_of, owner_of, text_of
 from transactions.models import Transaction
+from transactions.services.limits import NO_LIMITS
 
 CHECKSUMMED = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
 MISTYPED = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAee"
@@ -184,6 +185,61 @@ def test_who_has_no_account_is_told_so(client: Client, db: None) -> None:
     client.force_login(make_user())
     assert "You have no account to pay from yet." in text_of(client.get("/payments/new/"))
     assert "You have no account to pay from yet." in text_of(client.post("/payments/new/", {"amount": "1"}))
+
+
+# --- Policies ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("terms", "field", "words"),
+    [
+        ({"amount_max_in_wei": ETHER // 2}, "amount", "At most 0.5 ETH may be paid from this account at once."),
+        (
+            {"daily_amount_max_in_wei": ETHER // 2},
+            "amount",
+            "At most 0.5 ETH may be paid from this account within 24 hours, and 0.5 ETH of it are left.",
+        ),
+        ({"is_allow_list_only": True}, "to", "This account pays only the recipients on its allow-list"),
+    ],
+)
+def test_what_a_policy_does_not_allow_is_told_next_to_its_field_and_again_before_paying(
+    ada: Client, account: Account, terms: dict[str, Any], field: str, words: str
+) -> None:
+    address = confirmation(ada, account)
+    Desk().set_policy(account, **terms)
+    answer = fill(ada, account)
+    assert answer.status_code == 422
+    assert list(errors_of(answer)) == [field]
+    assert words in errors_of(answer)[field]
+    for late in (ada.get(address), ada.post(address)):
+        assert f"This payment can't be made {words}" in text_of(late)
+        assert "Pay 1 ETH" not in text_of(late)
+    assert ada.post(address).status_code == 422
+    assert_nothing_paid(account)
+
+
+def test_a_policy_that_changes_between_the_page_and_the_click_is_told(
+    ada: Client, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should the page, shown again, find nothing any more, it still says why nothing was paid."""
+    address = confirmation(ada, account)
+    Desk().set_policy(account, amount_max_in_wei=1)
+    monkeypatch.setattr("transactions.views.limits_of", lambda *_: NO_LIMITS)
+    answer = ada.post(address)
+    assert answer.status_code == 422
+    assert "may be paid from this account at once. Nothing was paid." in text_of(answer)
+    assert "This payment can't be made" not in text_of(answer)
+    assert_nothing_paid(account)
+
+
+def test_a_payment_that_will_wait_for_approval_says_so_before_it_is_confirmed(ada: Client, account: Account) -> None:
+    words = "This payment needs approval"
+    Desk().set_policy(account, approval_above_in_wei=ETHER)
+    assert words not in text_of(ada.get(confirmation(ada, account)))
+    address = confirmation(ada, account, amount="1.5")
+    assert words in text_of(ada.get(address))
+    text = text_of(ada.get(ada.post(address)["Location"]))
+    assert "Waiting for approval" in text
+    assert "1.508 ETH are reserved on your account" in text
+    assert "Cancel this payment" in text
 
 
 # --- The confirmation -------------------------------------------------------------------------------------------------
@@ -411,5 +467,5 @@ def test_a_confirmation_takes_a_fixed_number_of_queries(
     ada: Client, account: Account, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     address = confirmation(ada, account)
-    with django_assert_num_queries(5):  # session, user; made before? account, the same payment?
+    with django_assert_num_queries(6):  # session, user; made before? account, its policy, the same payment?
         ada.get(address)

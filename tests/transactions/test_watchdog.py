@@ -8,9 +8,10 @@ import pytest
 from django.db import connection, connections
 from django.db import transaction as db_transaction
 
-from tests.desk import NOW, Desk
+from tests.desk import NOW, Desk, make_officer
 from transactions.models import Transaction
 from transactions.services import watchdog
+from transactions.services.approvals import approve_payment
 from transactions.services.watchdog import CHECKS_MAX, check_delay, claim_overdue, first_check_at
 
 SECOND = dt.timedelta(seconds=1)
@@ -38,6 +39,15 @@ def test_each_check_comes_on_time_and_no_earlier(desk: Desk) -> None:
     assert claim_overdue(due[-1] + dt.timedelta(days=365)) == []
     # 12.9 hours, as the schedule that was asked for has it.
     assert (due[-1] - NOW).total_seconds() == 46_300
+
+
+def test_a_payment_that_waits_for_approval_is_never_overdue(desk: Desk) -> None:
+    payment = desk.accept_for_review()
+    late = NOW + dt.timedelta(days=30)
+    assert claim_overdue(late) == []
+    approve_payment(actor=make_officer(), transaction_id=payment.pk, now=late)
+    assert claim_overdue(late + 99 * SECOND) == []
+    assert claim_overdue(late + 100 * SECOND) == [payment.pk]
 
 
 def test_a_late_sweep_does_not_make_up_for_missed_checks(desk: Desk) -> None:

@@ -10,11 +10,13 @@ from transactions.states import FailureReason, Stage, Status, WaitReason
 from transactions.wording import Story, is_cancellable, tell
 
 AT = {stage: f"2026-01-02T03:04:0{number}Z" for number, stage in enumerate(Stage)}
+WAY = [stage for stage in Stage if stage != Stage.REVIEW]
+UNSIGNED = (Stage.REVIEW, Stage.ACCEPTED)
 
 
 def detail(stage: Stage = Stage.ACCEPTED, *, confirmations: int = 0, **changes: Any) -> Detail:
     """Return a payment of 1 ether as it is in a stage."""
-    reached = list(Stage)[: list(Stage).index(stage) + 1]
+    reached = WAY[: WAY.index(stage) + 1] if stage in WAY else []
     at = {name: AT[name] if name in reached else None for name in Stage}
     in_block = stage in (Stage.MINED, Stage.SETTLED)
     values = Detail(
@@ -27,17 +29,18 @@ def detail(stage: Stage = Stage.ACCEPTED, *, confirmations: int = 0, **changes: 
         failure_detail="",
         wait_reason="",
         to_public_address=RECIPIENT,
-        from_public_address="" if stage == Stage.ACCEPTED else RECIPIENT,
-        transaction_hash=None if stage == Stage.ACCEPTED else "0x" + "1" * 64,
+        from_public_address="" if stage in UNSIGNED else RECIPIENT,
+        transaction_hash=None if stage in UNSIGNED else "0x" + "1" * 64,
         transaction_amount_in_wei=str(ETHER),
         transaction_fee_total_in_wei=str(FEE),
         transaction_fee_blockchain_in_wei="21000" if in_block else None,
-        nonce=None if stage == Stage.ACCEPTED else 0,
+        nonce=None if stage in UNSIGNED else 0,
         block_number=100 if in_block else None,
         block_hash="0x" + "2" * 64 if in_block else "",
         confirmations=confirmations,
         confirmations_required=10,
         accepted_at=AT[Stage.ACCEPTED],
+        approved_at=None,
         cancel_requested_at=None,
         signed_at=at[Stage.SIGNED],
         broadcast_at=at[Stage.BROADCAST],
@@ -82,8 +85,44 @@ def test_each_stage_has_its_words_and_steps(stage: Stage, headline: str, expecte
     assert story.is_final is (stage == Stage.SETTLED)
 
 
+@pytest.mark.parametrize(
+    ("stage", "expected", "progress"),
+    [
+        (Stage.REVIEW, "done now later later later later", "Step 1 of 6"),
+        (Stage.ACCEPTED, "done done now later later later", "Step 2 of 6"),
+        (Stage.BROADCAST, "done done done done now later", "Step 4 of 6"),
+        (Stage.MINED, "done done done done now later", "0 of 10 confirmations"),
+        (Stage.SETTLED, "done done done done done done", "Done"),
+    ],
+)
+def test_approval_is_a_step_of_those_that_need_it(stage: Stage, expected: str, progress: str) -> None:
+    approved_at = None if stage == Stage.REVIEW else AT[Stage.ACCEPTED]
+    story = tell(detail(stage, approved_at=approved_at))
+    assert list(states(story)) == ["Accepted", "Approval", "Signed", "Sent to the network", "Confirmations", "Done"]
+    assert " ".join(states(story).values()) == expected
+    assert story.progress == progress
+    assert story.steps[1].at == approved_at
+
+
+def test_a_payment_that_waits_for_approval_says_so_and_where_its_money_is() -> None:
+    story = tell(detail(Stage.REVIEW))
+    assert (story.headline, story.tone, story.badge) == ("Waiting for approval", "warn", "Waiting")
+    assert story.money.startswith("1.008 ETH are reserved on your account")
+    assert story.advice.startswith("Nothing. Once it is approved, the payment goes on by itself")
+
+
+def test_who_would_not_have_the_payment_is_quoted_by_name() -> None:
+    said = {"failure_detail": "The invoice is unknown"}
+    refused = tell(Detail(**{**failed(FailureReason.REFUSED), **said}))  # type: ignore[typeddict-item]
+    rejected = tell(Detail(**{**failed(FailureReason.REJECTED), **said}))  # type: ignore[typeddict-item]
+    assert refused.headline == "The payment was not approved"
+    assert refused.quote == "Our staff said: “The invoice is unknown”"
+    assert rejected.quote == "The network said: “The invoice is unknown”"
+    assert tell(failed(FailureReason.CANCELLED)).quote == tell(detail()).quote == ""
+
+
 def test_the_bar_only_ever_grows_on_the_way() -> None:
-    way = [detail(stage) for stage in list(Stage)[:3]]
+    way = [detail(stage) for stage in list(Stage)[:4]]
     way += [detail(Stage.MINED, confirmations=number) for number in range(11)] + [detail(Stage.SETTLED)]
     percents = [tell(step).percent for step in way]
     assert percents == sorted(set(percents))
@@ -170,5 +209,5 @@ def test_a_cancel_that_was_asked_for_is_told_until_a_block_decides() -> None:
 
 def test_a_cancel_is_offered_once_and_only_before_a_block() -> None:
     offered = [stage for stage in Stage if is_cancellable(detail(stage))]
-    assert offered == [Stage.ACCEPTED, Stage.SIGNED, Stage.BROADCAST]
+    assert offered == [Stage.REVIEW, Stage.ACCEPTED, Stage.SIGNED, Stage.BROADCAST]
     assert not is_cancellable(detail(Stage.BROADCAST, cancel_requested_at=AT[Stage.BROADCAST]))

@@ -45,7 +45,17 @@ class TransactionAdmin(ReadOnlyAdmin):
         ("On the chain", {"fields": ("sender", "hash_in_full", "wallet_link", "nonce", "block_number", "block_hash")}),
         (
             "Times",
-            {"fields": ("accepted_at", "cancel_requested_at", "signed_at", "broadcast_at", "mined_at", "settled_at")},
+            {
+                "fields": (
+                    "accepted_at",
+                    "approved_at",
+                    "cancel_requested_at",
+                    "signed_at",
+                    "broadcast_at",
+                    "mined_at",
+                    "settled_at",
+                )
+            },
         ),
         ("Watchdog", {"fields": ("next_check_at", "checks_done", "idempotency_key")}),
     )

@@ -50,6 +50,9 @@ class Transaction(models.Model):
     )
 
     accepted_at = models.DateTimeField(default=timezone.now)
+    approved_at = models.DateTimeField(
+        null=True, blank=True, help_text="When staff approved it; empty where none was needed."
+    )
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     signed_at = models.DateTimeField(null=True, blank=True)
     broadcast_at = models.DateTimeField(null=True, blank=True)
@@ -75,6 +78,7 @@ class Transaction(models.Model):
             models.Index(name="transactions_next_check", fields=["next_check_at"], condition=Q(status="PENDING")),
             models.Index(name="transactions_to_address", fields=["to_public_address"]),
             BrinIndex(name="transactions_by_time", fields=["accepted_at"]),
+            models.Index(name="transactions_by_account_time", fields=["user_account", "accepted_at"]),
             models.Index(name="transactions_flagged", fields=["id"], condition=Q(needs_attention=True)),
         ]
         constraints = [
@@ -100,7 +104,7 @@ class Transaction(models.Model):
             ),
             models.CheckConstraint(
                 name="transactions_transaction_final_only_when_settled",
-                condition=Q(status="PENDING", stage__in=["ACCEPTED", "SIGNED", "BROADCAST", "MINED"])
+                condition=Q(status="PENDING", stage__in=["REVIEW", "ACCEPTED", "SIGNED", "BROADCAST", "MINED"])
                 | Q(status__in=["SUCCESSFUL", "FAILED"], stage="SETTLED"),
             ),
             models.CheckConstraint(
@@ -110,7 +114,7 @@ class Transaction(models.Model):
             ),
             models.CheckConstraint(
                 name="transactions_transaction_signed_with_nonce_and_hash",
-                condition=Q(stage="ACCEPTED", nonce__isnull=True, transaction_hash__isnull=True)
+                condition=Q(stage__in=["REVIEW", "ACCEPTED"], nonce__isnull=True, transaction_hash__isnull=True)
                 | Q(
                     stage__in=["SIGNED", "BROADCAST", "MINED"],
                     wallet__isnull=False,
@@ -130,7 +134,7 @@ class Transaction(models.Model):
                     transaction_fee_blockchain_in_wei__isnull=False,
                 )
                 | (
-                    Q(stage__in=["ACCEPTED", "SIGNED", "BROADCAST"], block_number__isnull=True, block_hash="")
+                    Q(stage__in=["REVIEW", "ACCEPTED", "SIGNED", "BROADCAST"], block_number__isnull=True, block_hash="")
                     & Q(succeeded_on_chain__isnull=True, transaction_fee_blockchain_in_wei__isnull=True)
                 )
                 | Q(stage="SETTLED"),
@@ -158,6 +162,11 @@ class Transaction(models.Model):
                 condition=Q(stage="SETTLED", settled_at__isnull=False)
                 | (~Q(stage="SETTLED") & Q(settled_at__isnull=True)),
             ),
+            models.CheckConstraint(
+                name="transactions_transaction_in_review_waits_for_people_only",
+                condition=~Q(stage="REVIEW")
+                | Q(kind="payment", approved_at__isnull=True, next_check_at__isnull=True, wait_reason=""),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -166,6 +175,10 @@ class Transaction(models.Model):
     @property
     def is_final(self) -> bool:
         return self.stage == Stage.SETTLED
+
+    @property
+    def is_in_review(self) -> bool:
+        return self.stage == Stage.REVIEW
 
     @property
     def ledger_source(self) -> str:

@@ -12,8 +12,9 @@ from accounts.services.audit import record_audit
 from transactions.detail import announce_change
 from transactions.exceptions import NotCancellableError, TransactionNotFoundError
 from transactions.models import Transaction
+from transactions.services.approvals import withdraw_request
 from transactions.services.refuse import refuse_unsigned
-from transactions.states import FailureReason, Kind, Stage, WaitReason
+from transactions.states import UNSIGNED, FailureReason, Kind, Stage, WaitReason
 
 
 def cancel_transaction(*, actor: User, transaction_id: int, reason: str = "", now: dt.datetime) -> Transaction:
@@ -34,7 +35,9 @@ def cancel_transaction(*, actor: User, transaction_id: int, reason: str = "", no
             raise TransactionNotFoundError
         if row.failure_reason == FailureReason.CANCELLED or (row.cancel_requested_at and not row.is_final):
             return row
-        if row.stage == Stage.ACCEPTED:
+        if row.stage in UNSIGNED:
+            if row.is_in_review:
+                withdraw_request(row.pk, now)
             refuse_unsigned({row.pk: ""}, FailureReason.CANCELLED, now)
             action = "payment.cancelled"
         elif row.stage in (Stage.SIGNED, Stage.BROADCAST):

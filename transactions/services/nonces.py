@@ -28,7 +28,7 @@ from transactions.services.attempts import insert_attempts, signed_attempt
 from transactions.services.pricing import PLAIN_GAS, price_transfer
 from transactions.services.send import send_attempts
 from transactions.services.wallets import pause_wallet
-from transactions.states import Kind, Purpose, Stage
+from transactions.states import UNSIGNED, Kind, Purpose, Stage
 from txnsite.faults import fault_point
 
 logger = logging.getLogger(__name__)
@@ -188,11 +188,14 @@ def _tell_of_stranger(wallet: Wallet, mined: MinedTransaction) -> None:
 
 
 def _candidates(mined: MinedTransaction) -> list[int]:
-    """Return the ids of waiting payments that this transaction may have paid."""
+    """Return the ids of waiting payments that this transaction may have paid.
+
+    One that waits for approval is among them: a backup may be older than its verdict.
+    """
     if mined.to_address is None:
         return []
     same = Transaction.objects.filter(
-        stage=Stage.ACCEPTED,
+        stage__in=UNSIGNED,
         to_public_address=mined.to_address,
         transaction_amount_in_wei=mined.value_in_wei,
     )

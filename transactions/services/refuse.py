@@ -7,7 +7,7 @@ from django.db import transaction as db_transaction
 
 from accounts.ledger import post
 from transactions.services.moves import move_transactions
-from transactions.states import FailureReason, Stage, Status, WaitReason
+from transactions.states import UNSIGNED, FailureReason, Stage, Status, WaitReason
 
 
 def refuse_unsigned(details: Mapping[int, str], reason: FailureReason, now: dt.datetime) -> list[int]:
@@ -21,7 +21,7 @@ def refuse_unsigned(details: Mapping[int, str], reason: FailureReason, now: dt.d
     with db_transaction.atomic():
         moved = move_transactions(
             ids,
-            old=[Stage.ACCEPTED],
+            old=UNSIGNED,
             new=Stage.SETTLED,
             columns={"failure_detail": [details[row_id][:500] for row_id in ids]},
             constants={

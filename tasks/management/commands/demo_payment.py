@@ -59,6 +59,8 @@ class Command(BaseCommand):
 def _describe(detail: Detail) -> str:
     amount = format_ether(int(detail["transaction_amount_in_wei"]))
     match detail["stage"]:
+        case "REVIEW":
+            return f"REVIEW     payment #{detail['id']}: {amount} ETH wait for approval, funds held"
         case "ACCEPTED":
             return f"ACCEPTED   payment #{detail['id']}: {amount} ETH to {detail['to_public_address']}, funds held"
         case "SIGNED":

@@ -10,8 +10,8 @@ from tasks.schedules import create_default_schedules
 
 class Command(BaseCommand):
     help = (
-        "Create the groups viewers, operators and schedulers, the desk's own accounts and the default schedules, "
-        "each only where absent. Run it after every migration; what operators changed stays as it is."
+        "Create the groups viewers, operators, approvers and schedulers, the desk's own accounts and the default "
+        "schedules, each only where absent. Run it after every migration; what operators changed stays as it is."
     )
 
     def handle(self, *_args: Any, **_options: Any) -> None:

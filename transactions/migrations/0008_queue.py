@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("transactions", "0004_replacement_rules")]
+    dependencies = [("transactions", "0007_daily_amounts")]
     operations = [
         migrations.CreateModel(
             name="Queue",

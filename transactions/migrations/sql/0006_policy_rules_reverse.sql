@@ -1,0 +1,12 @@
+DROP TRIGGER transactions_transaction_leaves_review_by_its_verdict ON transactions_transaction;
+DROP TRIGGER transactions_transaction_in_review_with_its_request ON transactions_transaction;
+DROP TRIGGER transactions_approval_never_deleted ON transactions_approval;
+DROP TRIGGER transactions_approval_request_never_changes ON transactions_approval;
+DROP TRIGGER transactions_approval_decided_once ON transactions_approval;
+DROP TRIGGER transactions_approval_by_a_second_person ON transactions_approval;
+DROP TRIGGER transactions_allowedrecipient_of_a_users_account ON transactions_allowedrecipient;
+DROP TRIGGER transactions_accountpolicy_of_a_users_account ON transactions_accountpolicy;
+DROP FUNCTION transactions_require_verdict();
+DROP FUNCTION transactions_require_request();
+DROP FUNCTION transactions_require_second_person();
+DROP FUNCTION transactions_require_users_account();
