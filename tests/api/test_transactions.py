@@ -29,6 +29,7 @@ NOT_KNOWN_YET = dict.fromkeys(
         "nonce",
         "block_number",
         "block_hash",
+        "approved_at",
         "cancel_requested_at",
         "signed_at",
         "broadcast_at",

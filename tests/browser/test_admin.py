@@ -4,7 +4,7 @@ import pytest
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
-from accounts.models import Account, Alert, AlertKind, Hold, Journal
+from accounts.models import Alert, AlertKind, Hold, Journal
 from accounts.services.alerts import raise_alert
 from accounts.services.tokens import authenticate
 from tasks.models import TaskRun
@@ -12,9 +12,9 @@ from tasks.progress import advance_run, create_run, start_run
 from tasks.schedules import create_default_schedules
 from tests.browser.conftest import OpenPage
 from tests.conftest import StartWorker
-from tests.desk import ETHER, NOW, Desk, make_account, make_user
+from tests.desk import ETHER, NOW, RECIPIENT, Desk, make_account, make_user
 from tests.staff import PASSWORD, balances, make_staff
-from transactions.models import Transaction
+from transactions.models import AccountPolicy, AllowedRecipient, Approval, Transaction
 
 
 @pytest.fixture
@@ -26,12 +26,15 @@ def desk(transactional_db: None) -> Desk:
     desk.run_to_the_end()
     desk.accept(ETHER)
     desk.broadcast()
+    desk.accept_for_review(2 * ETHER)
+    desk.allow(RECIPIENT)
     create_default_schedules()
     raise_alert(kind=AlertKind.WALLET_BALANCE_LOW, subject=desk.wallet.address, message="m" * 1_000, now=NOW)
     run = create_run(name="Count sheep", total=80)
     start_run(run.pk)
     advance_run(run.pk, 17)
     make_staff("operators")
+    make_staff("approvers")
     make_staff(is_superuser=True)
     return desk
 
@@ -46,7 +49,8 @@ def sign_in(page: Page, name: str) -> None:
 
 def pages_to_look_at() -> list[str]:
     """Return the path of every list, of a row of each kind, and of every page of our own."""
-    account, payment = Account.objects.filter(kind="user")[0], Transaction.objects.latest("pk")
+    account, payment = AccountPolicy.objects.get().account, Transaction.objects.filter(nonce__isnull=False).latest("pk")
+    approval = Approval.objects.get()
     rows = {
         "accounts_user": account.owner_id,
         "accounts_account": account.pk,
@@ -58,6 +62,9 @@ def pages_to_look_at() -> list[str]:
         "accounts_alert": Alert.objects.latest("pk").pk,
         "transactions_transaction": payment.pk,
         "transactions_wallet": payment.wallet_id,
+        "transactions_approval": approval.pk,
+        "transactions_accountpolicy": account.pk,
+        "transactions_allowedrecipient": AllowedRecipient.objects.get().pk,
         "tasks_taskrun": TaskRun.objects.latest("created_at").pk,
         "django_celery_beat_periodictask": None,
     }
@@ -65,6 +72,12 @@ def pages_to_look_at() -> list[str]:
     paths += [reverse(f"admin:{name}_change", args=[pk]) for name, pk in rows.items() if pk is not None]
     paths += [reverse(f"admin:accounts_account_{page}", args=[account.pk]) for page in ("credit", "debit")]
     paths += [f"{reverse('admin:accounts_account_freeze')}?id={account.pk}", reverse("admin:accounts_apitoken_add")]
+    paths += [
+        reverse("admin:transactions_approval_decide", args=[approval.pk]),
+        reverse("admin:transactions_accountpolicy_set", args=[account.pk]),
+        reverse("admin:transactions_allowedrecipient_allow", args=[account.pk]),
+        f"{reverse('admin:transactions_allowedrecipient_disallow')}?id={rows['transactions_allowedrecipient']}",
+    ]
     return [reverse("admin:index"), *paths]
 
 
@@ -97,6 +110,36 @@ def test_an_account_is_credited_on_a_phone(desk: Desk, open_page: OpenPage) -> N
     assert balances(desk.account)[0] == before + 5 * ETHER // 4
     page.get_by_role("link", name="Audit trail").click()
     expect(page.get_by_text("Paid in cash at the counter")).to_be_visible()
+
+
+def test_a_payment_is_approved_on_a_phone(desk: Desk, open_page: OpenPage) -> None:
+    page = open_page(width=375)
+    sign_in(page, "approvers")
+    page.get_by_role("link", name="1 payment", exact=True).click()
+    page.get_by_role("link", name="Decide…").click()
+    expect(page.get_by_text(RECIPIENT)).to_be_visible()
+    page.get_by_role("button", name="Refuse").click()
+    expect(page.get_by_text("Say why: a reason is needed.")).to_be_visible()
+    page.get_by_label("Reason").fill("Called the owner")
+    page.get_by_role("button", name="Approve 2 ETH").click()
+    expect(page.get_by_text("of 2 ETH goes out.")).to_be_visible()
+    approval = Approval.objects.get()
+    assert (approval.verdict, approval.reason) == ("approved", "Called the owner")
+    assert approval.transaction.stage == "ACCEPTED"
+
+
+def test_a_policy_is_set_on_a_phone(desk: Desk, open_page: OpenPage) -> None:
+    page = open_page(width=375)
+    sign_in(page, "operators")
+    page.goto(reverse("admin:accounts_account_change", args=[desk.account.pk]))
+    page.get_by_role("link", name="Policy…").click()
+    page.get_by_label("Largest amount, in ETH").fill("2.5")
+    page.get_by_label("Only recipients on the allow-list").check()
+    page.get_by_label("Reason").fill("Contract of 2026")
+    page.get_by_role("button", name="Set the policy").click()
+    expect(page.get_by_text("is now: at most 2.5 ETH at once")).to_be_visible()
+    page.get_by_role("link", name="Audit trail").click()
+    expect(page.get_by_text("Contract of 2026")).to_be_visible()
 
 
 def test_a_token_is_made_for_somebody_who_is_searched_for(desk: Desk, open_page: OpenPage) -> None:

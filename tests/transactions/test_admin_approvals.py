@@ -211,7 +211,9 @@ def test_only_approvers_decide(desk: Desk, payment: Transaction, group: str) -> 
     assert AuditEvent.objects.count() == count
     payment_page = reverse("admin:transactions_transaction_change", args=[payment.pk])
     if group != "schedulers":
-        assert decide_url(payment) not in staff.client.get(payment_page).content.decode()
+        approval_page = reverse("admin:transactions_approval_change", args=[payment.pk])
+        for page in (payment_page, approval_page, reverse(LIST)):
+            assert decide_url(payment) not in staff.client.get(page).content.decode()
 
 
 def test_the_payments_page_leads_there(approver: Staff, payment: Transaction) -> None:

@@ -18,11 +18,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from accounts.exceptions import InsufficientFundsError
 from accounts.keys import UnsignedTransfer, load_signer, sign_transfers
 from tests.books import assert_books_balance
-from tests.desk import ETHER, GWEI, NOW, Desk, crash_at, dies, make_account, make_address
+from tests.desk import ETHER, GWEI, NOW, Desk, crash_at, dies, make_account, make_address, make_officer
 from tests.transactions.test_crashes import POINTS
 from transactions.chain import ChainError
-from transactions.exceptions import NotCancellableError
-from transactions.models import Attempt, Transaction, Wallet
+from transactions.exceptions import AlreadyDecidedError, NotCancellableError
+from transactions.models import Approval, Attempt, Transaction, Wallet
+from transactions.services.approvals import approve_payment, refuse_payment
 from transactions.services.cancel import cancel_transaction
 from transactions.states import Kind, Purpose, Stage, Status
 
@@ -43,6 +44,8 @@ class LifeMachine(RuleBasedStateMachine):
         self.desk = Desk()
         self.chain = self.desk.chain
         self.desk.add_wallet(balance_in_wei=50 * ETHER)
+        self.desk.set_policy(approval_above_in_wei=39 * ETHER)
+        self.officer = make_officer()
         self.accounts = [self.desk.account, make_account(balance_in_wei=30 * ETHER)]
         self.recipients = [make_address(number) for number in range(5)]
         self.keys = 0
@@ -163,6 +166,20 @@ class LifeMachine(RuleBasedStateMachine):
             with suppress(NotCancellableError):
                 cancel_transaction(actor=row.user_account.owner, transaction_id=row.pk, now=NOW)
 
+    @rule(choice=st.integers(0, 9), is_approved=st.booleans())
+    def decide(self, choice: int, is_approved: bool) -> None:
+        """A second person looks at a payment of more than 39 ether, or has done so before."""
+        rows = list(Approval.objects.order_by("pk"))
+        if rows:
+            with suppress(AlreadyDecidedError):
+                self.decide_on(rows[choice % len(rows)], is_approved)
+
+    def decide_on(self, approval: Approval, is_approved: bool) -> None:
+        if is_approved:
+            approve_payment(actor=self.officer, transaction_id=approval.pk, now=NOW)
+        else:
+            refuse_payment(actor=self.officer, transaction_id=approval.pk, reason="No", now=NOW)
+
     @rule(choice=st.integers(0, 9))
     def keep_an_older_attempt(self, choice: int) -> None:
         """A miner has an attempt that was replaced long ago, and may put it into a block yet."""
@@ -230,6 +247,13 @@ class LifeMachine(RuleBasedStateMachine):
         assert_books_balance()
 
     @invariant()
+    def what_waits_for_approval_is_unsigned_and_what_was_refused_unpaid(self) -> None:
+        waiting = set(Approval.objects.filter(decided_at=None).values_list("pk", flat=True))
+        assert waiting == set(Transaction.objects.filter(stage=Stage.REVIEW).values_list("pk", flat=True))
+        stopped = Approval.objects.exclude(verdict="approved").values_list("pk", flat=True)
+        assert not Attempt.objects.filter(transaction__in=stopped).exists()
+
+    @invariant()
     def each_nonce_is_one_transactions_and_each_has_an_attempt(self) -> None:
         signed = Transaction.objects.filter(nonce__isnull=False).values_list("wallet_id", "nonce", "pk")
         attempts = Attempt.objects.values_list("wallet_id", "nonce", "transaction_id")
@@ -255,6 +279,8 @@ class LifeMachine(RuleBasedStateMachine):
         chain.down, chain.receipts_lag_blocks, chain.base_fee_per_gas_in_wei = False, 0, GWEI
         chain.unknown_recipients.clear()
         chain._lost_answers, chain._refusals = 0, []
+        for approval in Approval.objects.filter(decided_at=None):
+            self.decide_on(approval, approval.pk % 2 == 0)
         for blocks in range(60):
             pending = list(Transaction.objects.exclude(stage=Stage.SETTLED).order_by("pk"))
             # What another program has sent is a row only once it was looked for.

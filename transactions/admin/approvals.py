@@ -86,6 +86,13 @@ class ApprovalAdmin(ReadOnlyAdmin):
             return Q(transaction__to_public_address__iexact=term)
         return Q(transaction__user_account__owner__in=User.objects.filter(username__icontains=term))
 
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Lead those who may decide from the list to the page."""
+        names = super().get_list_display(request)
+        if not self.has_approve_permission(request):
+            return names
+        return ["state_or_decide" if name == "state" else name for name in names]
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Approval]:
         rows: QuerySet[Approval] = super().get_queryset(request)
         return rows.select_related("transaction__user_account__owner", "decided_by")
@@ -161,8 +168,12 @@ class ApprovalAdmin(ReadOnlyAdmin):
 
     @admin.display(description="state")
     def state(self, approval: Approval) -> Any:
+        return cells.pill(approval.verdict or "open", _TONES.get(Verdict(approval.verdict), "plain"))
+
+    @admin.display(description="state")
+    def state_or_decide(self, approval: Approval) -> Any:
         if not approval.is_open:
-            return cells.pill(approval.verdict, _TONES.get(Verdict(approval.verdict), "plain"))
+            return self.state(approval)
         url = reverse("admin:transactions_approval_decide", args=[approval.pk])
         return format_html('<a href="{}">Decide…</a>', url)
 

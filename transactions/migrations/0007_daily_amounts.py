@@ -10,6 +10,10 @@ class Migration(migrations.Migration):
     operations = [
         AddIndexConcurrently(
             model_name="transaction",
-            index=models.Index(fields=["user_account", "accepted_at"], name="transactions_by_account_time"),
+            index=models.Index(
+                condition=models.Q(("kind", "payment"), models.Q(("status", "FAILED"), _negated=True)),
+                fields=["user_account", "accepted_at"],
+                name="transactions_by_account_time",
+            ),
         ),
     ]

@@ -14,7 +14,7 @@ from django.db.models import Sum
 from accounts.money import format_ether
 from transactions.exceptions import AmountAbovePolicyError, DailyAmountExceededError, RecipientNotAllowedError
 from transactions.models import AccountPolicy, AllowedRecipient, Transaction
-from transactions.states import Status
+from transactions.states import Kind, Status
 
 DAY = dt.timedelta(hours=24)
 REFUSED_BY_POLICY = (RecipientNotAllowedError, AmountAbovePolicyError, DailyAmountExceededError)
@@ -101,7 +101,7 @@ def check_limits(limits: Limits, *, account_id: int, amount_in_wei: int, now: dt
 
 def paid_in_a_day(account_id: int, now: dt.datetime) -> int:
     """Return the wei that were to be paid from an account in the 24 hours before `now`, what failed left out."""
-    payments = Transaction.objects.filter(user_account_id=account_id, accepted_at__gt=now - DAY)
+    payments = Transaction.objects.filter(kind=Kind.PAYMENT, user_account_id=account_id, accepted_at__gt=now - DAY)
     paid: int | None = payments.exclude(status=Status.FAILED).aggregate(total=Sum("transaction_amount_in_wei"))["total"]
     return paid or 0
 
