@@ -151,7 +151,7 @@ class TestDay:
             cursor.execute("ANALYZE transactions_transaction")
             cursor.execute(
                 "EXPLAIN (ANALYZE, FORMAT JSON) SELECT sum(transaction_amount_in_wei) FROM transactions_transaction "
-                "WHERE user_account_id = %s AND accepted_at > %s AND status <> 'FAILED'",
+                "WHERE kind = 'payment' AND user_account_id = %s AND accepted_at > %s AND status <> 'FAILED'",
                 [desk.account.pk, NOW - DAY],
             )
             ((found,),) = cursor.fetchall()

@@ -78,7 +78,7 @@ class Transaction(models.Model):
             models.Index(name="transactions_next_check", fields=["next_check_at"], condition=Q(status="PENDING")),
             models.Index(name="transactions_to_address", fields=["to_public_address"]),
             BrinIndex(name="transactions_by_time", fields=["accepted_at"]),
-            # Of payments alone, which no list asks for: it would tempt the planner to list payments by it and sort them.
+            # Of payments alone, which no list asks for: else the planner might list payments by it and sort them.
             models.Index(
                 name="transactions_by_account_time",
                 fields=["user_account", "accepted_at"],
