@@ -8,10 +8,11 @@
 - A database that is away for a while ends nothing.
 """
 
+import datetime as dt
 import logging
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, close_old_connections
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
@@ -20,6 +21,7 @@ from accounts.locks import Leadership
 logger = logging.getLogger(__name__)
 
 STAND_BY_SECONDS = 1.0
+LONG_AGO = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class DeskEntry(ModelEntry):  # type: ignore[misc]
@@ -82,5 +84,9 @@ class DeskScheduler(DatabaseScheduler):  # type: ignore[misc]
         self._dirty.clear()
         self._initial_read = True
         self._heap = None
+        # Noted before the reading: the original does it with its first look afterwards, and misses what changes in
+        # between. Like it, over a connection that is alive.
+        close_old_connections()
+        self._last_timestamp = self.Changes.last_change() or LONG_AGO
         self._leads = True
         logger.info("This beat leads.")

@@ -119,6 +119,17 @@ def test_an_edited_crontab_counts_without_a_restart_and_survives_one(
     assert set(PeriodicTask.objects.values_list("name", flat=True)) == {"Nightly", "Ticking"}, "it adds none itself"
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_what_is_edited_right_after_the_first_reading_counts(db: None, is_first: bool) -> None:
+    if not is_first:
+        make_schedule("Earlier", interval=every_second())
+    scheduler = DeskScheduler(app=app, lazy=True)
+    scheduler._begin()
+    assert "Ticking" not in scheduler.schedule
+    make_schedule("Ticking", interval=every_second())
+    assert "Ticking" in scheduler.schedule
+
+
 def test_a_schedule_switched_off_falls_silent(start_beat: StartBeat, sent: Callable[[], list[str]]) -> None:
     row = make_schedule("Ticking", interval=every_second())
     wait_until_leading(start_beat())
