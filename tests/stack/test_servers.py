@@ -157,7 +157,8 @@ class TestAnvil:
 
     def test_automine_and_block_time(self, anvil: Anvil) -> None:
         anvil.set_automine(True)
-        assert anvil.receipt(anvil.transfer(anvil.accounts()[1], 5)) is not None
+        transaction = anvil.transfer(anvil.accounts()[1], 5)
+        wait_for(lambda: anvil.receipt(transaction) is not None, what="a block of its own", timeout_seconds=10)
         anvil.set_automine(False)
         start = anvil.block_number()
         anvil.set_block_time(1)
