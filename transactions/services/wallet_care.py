@@ -4,6 +4,7 @@ import datetime as dt
 
 from django.conf import settings
 from django.db import transaction as db_transaction
+from django.db.models import Q
 
 from accounts.models import AlertKind, User
 from accounts.money import format_ether
@@ -93,7 +94,11 @@ def identify_nonce(
         if payment_id is None:
             done = take_in_stranger(wallet, mined)
         else:
-            row = Transaction.objects.select_for_update(no_key=True).filter(pk=payment_id, stage=Stage.ACCEPTED).first()
+            row = (
+                Transaction.objects.select_for_update(no_key=True)
+                .filter(Q(wallet__isnull=True) | Q(wallet=wallet), pk=payment_id, stage=Stage.ACCEPTED)
+                .first()
+            )
             if row is None or not is_payment(row, mined):
                 raise NotTheSamePaymentError
             done = claim_next_nonce(wallet, mined.nonce)

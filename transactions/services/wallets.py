@@ -1,19 +1,25 @@
-"""Hot wallets: register them and choose those that may send."""
+"""Wallets: register those that pay, and choose those that may."""
 
 import datetime as dt
 
 from django.db import transaction as db_transaction
+from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
 
-from accounts.models import Account, AccountKind, AlertKind
+from accounts.keys import Signer, load_deposit_signer, load_signer
+from accounts.ledger import JournalDraft, post, system_account
+from accounts.models import Account, AccountKind, AlertKind, JournalKind
 from accounts.services.alerts import raise_alert
 from transactions.chain.client import Chain, get_chain
-from transactions.models import Wallet
+from transactions.models import Block, Transaction, Wallet
+from transactions.services.blocks import walked_and_final
+from transactions.states import Stage, WalletRole
 
 
 def register_wallet(address: str, *, chain: Chain | None = None) -> Wallet:
     """Return the wallet of an address, made with its ledger account if it is new.
 
-    Its first nonce is the node's `pending` count, so that transactions sent before by other means are counted.
+    It is opened by what it held, and had sent, at a block that is final; the desk finds what comes or goes later.
 
     :param address: in EIP-55 form; its key must be in the keystore for it to send.
     :raises ChainError: when the node doesn't answer.
@@ -21,25 +27,57 @@ def register_wallet(address: str, *, chain: Chain | None = None) -> Wallet:
     existing = Wallet.objects.filter(address=address).first()
     if existing is not None:
         return existing
-    next_nonce = (chain or get_chain()).pending_nonces([address])[address]
+    chain = chain or get_chain()
+    number = walked_and_final(chain)
+    balance = chain.balances([address], block_number=number)[address]
+    next_nonce = chain.nonces([address], block_number=number)[address]
     with db_transaction.atomic():
         account = Account.objects.create(kind=AccountKind.HOT_WALLET, name=f"Hot wallet {address}")
         wallet, created = Wallet.objects.get_or_create(
-            address=address, defaults={"account": account, "next_nonce": next_nonce}
+            address=address, defaults={"account": account, "next_nonce": next_nonce, "opened_at_block": number}
         )
         if not created:
             account.delete()
+            return wallet
+        if balance:
+            post(now=timezone.now(), journals=[_opening(wallet, balance, number)])
+        # Those blocks may have been searched before there was this wallet to find.
+        Block.objects.filter(number__gt=number).update(intake_from=None, taken_in_at=None)
     return wallet
 
 
+def _opening(wallet: Wallet, balance_in_wei: int, number: int) -> JournalDraft:
+    funding_id = system_account(AccountKind.EXTERNAL_FUNDING).pk
+    entries = [(wallet.account_id, -balance_in_wei), (funding_id, balance_in_wei)]
+    words = f"What it held at block {number}"
+    return JournalDraft(JournalKind.WALLET_FUNDING, f"opening {wallet.address}", entries, words)
+
+
 def signing_wallets() -> list[Wallet]:
-    """Return the wallets for which something may be signed, in id order."""
-    return list(Wallet.objects.filter(paused_at__isnull=True).order_by("id"))
+    """Return the wallets for which something may have to be signed, in id order.
+
+    Of deposit addresses, of which there may be very many, only those that something is to leave.
+    """
+    under_way = Transaction.objects.filter(wallet=OuterRef("pk")).exclude(stage=Stage.SETTLED)
+    wallets = Wallet.objects.filter(Q(role=WalletRole.HOT) | Exists(under_way), paused_at__isnull=True)
+    return list(wallets.order_by("id"))
 
 
 def sending_wallets() -> list[Wallet]:
-    """Return the wallets that may be given payments, in id order."""
-    return [wallet for wallet in signing_wallets() if wallet.draining_at is None]
+    """Return the hot wallets that may be given payments, in id order."""
+    return list(
+        Wallet.objects.filter(role=WalletRole.HOT, paused_at__isnull=True, draining_at__isnull=True).order_by("id")
+    )
+
+
+def load_wallets_signer(wallet: Wallet) -> Signer:
+    """Return the signer for a wallet: its own key, or for a deposit address the one derived from the seed.
+
+    :raises AccountsError: when the key isn't there or can't be used.
+    """
+    if wallet.credits_id is None:
+        return load_signer(wallet.address)
+    return load_deposit_signer(wallet.credits_id)
 
 
 def pause_wallet(wallet: Wallet, reason: str, now: dt.datetime) -> None:
