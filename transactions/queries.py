@@ -1,6 +1,7 @@
 """What pages and API list of transactions. A user sees those of their own accounts; staff look in the admin."""
 
 import datetime as dt
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from django.db.models import Count, Max, QuerySet, Sum
@@ -137,7 +138,8 @@ class CountedDeposit(NamedTuple):
     confirmations: int
 
 
-class DepositsOnTheWay(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class DepositsOnTheWay:
     """What is on its way to an account, in wei, with the confirmations of the newest."""
 
     count: int
