@@ -67,7 +67,7 @@ def account_detail(request: PageRequest, account_id: int) -> HttpResponse:
             "account": account,
             "payments": payments,
             "payments_pager": _pager("payments", payments, cursors),
-            "on_the_way": tell_on_the_way(deposits_on_the_way(account.pk)),
+            "on_the_way": tell_on_the_way(deposits_on_the_way(account)),
             "entries": entries.map(_with_cause),
             "entries_pager": _pager("entries", entries, cursors),
         },

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from django.db.models import Count, Max, QuerySet, Sum
 from django.db.models.expressions import RawSQL
 
+from accounts.models import Account
 from accounts.paging import PAGE_SIZE, Page, cut_page, page_of, read_cursor
 from accounts.queries import account_of
 from transactions.detail import Detail, describe
@@ -147,33 +148,25 @@ class DepositsOnTheWay:
     confirmations: int
 
 
-def deposit_wallet_of(user_id: int, account_id: int) -> Wallet | None:
-    """Return the deposit address of a user's account, if it has one yet.
-
-    :raises AccountNotFoundError: when the user has no such account.
-    """
-    return Wallet.objects.filter(credits_id=account_of(user_id, account_id).pk).first()
+def deposit_wallet_of(account: Account) -> Wallet | None:
+    """Return the deposit address of an account, if it has one yet."""
+    return Wallet.objects.filter(credits_id=account.pk).first()
 
 
-def deposits_page(
-    *, user_id: int, account_id: int, cursor: str | None = None, limit: int = PAGE_SIZE
-) -> Page[CountedDeposit]:
-    """Return a page of what came to an account's deposit address, newest first.
+def deposits_page(wallet: Wallet | None, *, cursor: str | None = None, limit: int = PAGE_SIZE) -> Page[CountedDeposit]:
+    """Return a page of what came to a deposit address, newest first; none while there is none.
 
-    :raises AccountNotFoundError: when the user has no such account.
     :raises BadCursorError: when the cursor is not one of this list.
     """
-    wallet = deposit_wallet_of(user_id, account_id)
-    # By the wallet's own number: over a join, the planner might walk everybody's newest deposits.
-    rows = Deposit.objects.none() if wallet is None else Deposit.objects.filter(wallet_id=wallet.pk)
+    rows = Deposit.objects.none() if wallet is None else Deposit.objects.filter(wallet=wallet)
     page = cut_page(rows.select_related("wallet"), of="deposit", cursor=cursor, limit=limit)
     head = Block.newest_number()
     return page.map(lambda row: CountedDeposit(row, _confirmations(row.block_number, head)))
 
 
-def deposits_on_the_way(account_id: int) -> DepositsOnTheWay:
+def deposits_on_the_way(account: Account) -> DepositsOnTheWay:
     """Sum up the deposits of an account that wait for confirmations."""
-    found = Deposit.objects.filter(wallet__credits_id=account_id, status=DepositStatus.WAITING).aggregate(
+    found = Deposit.objects.filter(wallet__credits=account, status=DepositStatus.WAITING).aggregate(
         count=Count("pk"), amount=Sum("amount_in_wei"), block=Max("block_number")
     )
     confirmations = _confirmations(found["block"], Block.newest_number() if found["count"] else None)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from accounts.exceptions import AccountNotFoundError, BadCursorError
 from accounts.keys import DepositSeedNotFoundError
+from accounts.queries import account_of
 from transactions.exceptions import DepositAddressNotFoundError
 from transactions.models import Wallet
 from transactions.networks import payment_uri
@@ -77,7 +78,7 @@ class DepositPage(BaseModel):
     openapi_extra=tells(AccountNotFoundError, DepositAddressNotFoundError),
 )
 def get_deposit_address(request: ApiRequest, account_id: int) -> HttpResponse:
-    wallet = deposit_wallet_of(request.auth.user_id, account_id)
+    wallet = deposit_wallet_of(account_of(request.auth.user_id, account_id))
     if wallet is None:
         raise DepositAddressNotFoundError
     return reply(_show_address(wallet))
@@ -103,7 +104,7 @@ def get_deposit_address(request: ApiRequest, account_id: int) -> HttpResponse:
     ),
 )
 def create_deposit_address(request: ApiRequest, account_id: int) -> HttpResponse:
-    wallet = deposit_wallet_of(request.auth.user_id, account_id)
+    wallet = deposit_wallet_of(account_of(request.auth.user_id, account_id))
     if wallet is not None:
         return reply(_show_address(wallet))
     return reply(_show_address(deposit_address_of(account_id)), status=201)
@@ -118,7 +119,8 @@ def create_deposit_address(request: ApiRequest, account_id: int) -> HttpResponse
 )
 def list_deposits(request: ApiRequest, account_id: int, page: Query[PageParameters]) -> HttpResponse:
     require_known_parameters(request, PageParameters.model_fields)
-    found = deposits_page(user_id=request.auth.user_id, account_id=account_id, cursor=page.cursor, limit=page.limit)
+    wallet = deposit_wallet_of(account_of(request.auth.user_id, account_id))
+    found = deposits_page(wallet, cursor=page.cursor, limit=page.limit)
     return reply_page(request, found, _show_deposit, limit=page.limit)
 
 

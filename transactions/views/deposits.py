@@ -16,6 +16,7 @@ from accounts.paging import Page
 from accounts.queries import account_of
 from accounts.signed_in import PageRequest, signed_in
 from transactions.deposit_wording import tell_deposit, tell_on_the_way, tell_when_credited
+from transactions.models import Wallet
 from transactions.networks import network_name, payment_uri
 from transactions.queries import CountedDeposit, deposit_wallet_of, deposits_on_the_way, deposits_page
 from transactions.services.deposit_addresses import deposit_address_of, deposits_are_set_up
@@ -37,12 +38,12 @@ def deposit_list(request: PageRequest, account_id: int) -> HttpResponse:
             # The page that follows says so, unless it has passed.
             messages.error(request, "A deposit address can't be made at the moment. Nothing was changed.")
         return redirect("deposit-list", account.pk)
-    wallet = deposit_wallet_of(request.user.pk, account.pk)
+    wallet = deposit_wallet_of(account)
     context: dict[str, Any] = {"account": account, "wallet": wallet}
     if wallet is None:
         return render(request, "transactions/deposit_list.html", {**context, "is_set_up": deposits_are_set_up()})
     try:
-        context |= _live_context(request, account)
+        context |= _live_context(request, account, wallet)
     except BadCursorError:
         return redirect("deposit-list", account.pk)
     context |= {
@@ -61,7 +62,7 @@ def deposits_live(request: PageRequest, account_id: int) -> HttpResponse:
     account = _own_account(request, account_id)
     if not request.htmx:
         return redirect("deposit-list", account.pk)
-    context = {"account": account, **_live_context(request, account)}
+    context = {"account": account, **_live_context(request, account, deposit_wallet_of(account))}
     if request.GET.get("seen") == context["seen"]:
         return HttpResponse(status=204)
     return render(request, "transactions/_partials/deposits_update.html", context)
@@ -74,14 +75,14 @@ def _own_account(request: PageRequest, account_id: int) -> Account:
         raise Http404 from None
 
 
-def _live_context(request: PageRequest, account: Account) -> dict[str, Any]:
+def _live_context(request: PageRequest, account: Account, wallet: Wallet | None) -> dict[str, Any]:
     """Return what the part of the page that changes is made of; older pages of the list are still.
 
     :raises BadCursorError: when the address asks for no page of this list.
     """
     cursor = request.GET.get("deposits") or None
-    page = deposits_page(user_id=request.user.pk, account_id=account.pk, cursor=cursor, limit=ROWS)
-    on_the_way = tell_on_the_way(deposits_on_the_way(account.pk))
+    page = deposits_page(wallet, cursor=cursor, limit=ROWS)
+    on_the_way = tell_on_the_way(deposits_on_the_way(account))
     return {
         "deposits": page.map(lambda deposit: (deposit.row, tell_deposit(deposit))),
         "pager": _pager(page, cursor),
