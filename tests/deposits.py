@@ -3,6 +3,7 @@
 import itertools
 from pathlib import Path
 
+from django.db import transaction as db_transaction
 from eth_account.hdaccount.mnemonic import Mnemonic
 
 from accounts.keys.deposits import CHAIN_OF_ADDRESSES, XPUB_NAME
@@ -64,8 +65,9 @@ def credit_to(number: int) -> None:
 
 def undo_from(number: int) -> None:
     """Let a reorg replace the blocks from this one on, by none so far, and take back what they held."""
-    Block.objects.filter(number__gte=number).delete()
-    take_back(number - 1, NOW)
+    with db_transaction.atomic():
+        Block.objects.filter(number__gte=number).delete()
+        take_back(number - 1, NOW)
 
 
 def address_of(account: Account) -> str:

@@ -188,7 +188,7 @@ class AccountAdmin(DeskAdmin):
             return cells.EMPTY
         return format_html(
             "{} · {}",
-            cells.link_to(Wallet, wallet.pk, cells.hexadecimal(wallet.address)),
+            cells.link_to(Wallet, wallet.pk, wallet.address),
             cells.links(("Deposits", cells.list_url(Deposit, wallet__id__exact=wallet.pk))),
         )
 

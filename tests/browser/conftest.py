@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,9 +14,11 @@ from django.db import connections
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from accounts.keys import create_keystore
+from accounts.keys.deposits import XPUB_NAME
 from accounts.models import Account, User
 from tasks.money import follow
 from tests.conftest import StartWorker
+from tests.deposits import set_up_deposits
 from tests.desk import ETHER, WALLET_FUNDS, make_account, make_user, make_wallet
 from transactions.models import Wallet
 from txnsite.stack.anvil import Anvil
@@ -148,6 +151,14 @@ class LiveDesk:
         """Mine blocks and have the worker look at them, as beat would within a second."""
         self.chain.mine(blocks)
         follow.delay()
+
+
+@pytest.fixture
+def deposit_seed() -> Iterator[None]:
+    """Let the web server give out deposit addresses."""
+    set_up_deposits(settings.KEYSTORE_DIR)
+    yield
+    (settings.KEYSTORE_DIR / XPUB_NAME).unlink()
 
 
 @pytest.fixture

@@ -208,7 +208,7 @@ class TestSweep:
         chosen = {"action": "sweep", "_selected_action": [desk.wallet.pk, wallet.pk]}
         asked = operator.client.post(f"{WALLETS}?role=all", chosen)
         assert asked["Location"] == self.sweep_page(wallet), "hot wallets are left out"
-        assert "Sweep deposit addresses: 1" in text_of(operator.client.get(asked["Location"]))
+        assert "Sweep 1 deposit address" in text_of(operator.client.get(asked["Location"]))
         answer = operator.client.post(asked["Location"], {"reason": "moving the safe"})
         run = TaskRun.objects.get()
         assert answer["Location"] == reverse("task-detail", args=[run.pk])

@@ -102,7 +102,7 @@ class DepositAdmin(ReadOnlyAdmin):
 
     @admin.display(description="to")
     def wallet_link(self, row: Deposit) -> Any:
-        return cells.link_to(Wallet, row.wallet_id, cells.hexadecimal(row.wallet.address))
+        return cells.link_to(Wallet, row.wallet_id, row.wallet.address)
 
     @admin.display(description="from")
     def sender(self, row: Deposit) -> Any:

@@ -119,7 +119,9 @@ def sweep(model_admin: "WalletAdmin", request: HttpRequest) -> HttpResponse:
             model_admin.message_user(request, str(error), messages.ERROR)
             return HttpResponseRedirect(back)
         return HttpResponseRedirect(reverse("task-detail", args=[run.pk]))
-    what = "all deposit addresses" if wallet_ids is None else f"deposit addresses: {len(wallet_ids)}"
+    what = "all deposit addresses"
+    if wallet_ids is not None:
+        what = "1 deposit address" if len(wallet_ids) == 1 else f"{len(wallet_ids)} deposit addresses"
     context = {
         "title": f"Sweep {what}",
         "verb": "Sweep now",

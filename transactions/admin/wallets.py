@@ -65,7 +65,7 @@ class RoleFilter(admin.SimpleListFilter):
 
 @admin.register(Wallet)
 class WalletAdmin(ReadOnlyAdmin):
-    list_display = ("address", "purpose", "state", "balance", "next_nonce", "in_flight", "created_at")
+    list_display = ("address", "purpose", "state", "ether", "next_nonce", "in_flight")
     list_filter = (RoleFilter, StateFilter)
     change_form_template = "admin/transactions/wallet/change_form.html"
     change_list_template = "admin/transactions/wallet/change_list.html"
@@ -198,6 +198,10 @@ class WalletAdmin(ReadOnlyAdmin):
     def balance(self, wallet: Wallet) -> Any:
         # An asset stands below zero in the ledger: what the desk has, not what it owes.
         return cells.amount(-wallet.account.current_balance_in_wei)
+
+    @admin.display(description="balance", ordering="-account__current_balance_in_wei")
+    def ether(self, wallet: Wallet) -> Any:
+        return cells.ether(-wallet.account.current_balance_in_wei)
 
     @admin.display(description="in flight")
     def in_flight(self, wallet: Any) -> int:
