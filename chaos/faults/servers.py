@@ -1,6 +1,7 @@
 """PostgreSQL, Valkey and the site's connections fail."""
 
 from random import Random
+from typing import LiteralString
 
 import psutil
 
@@ -8,6 +9,7 @@ from chaos.faults.base import Fault, NotNowError
 from chaos.proxies import Proxy
 from chaos.stack import DATABASE, Stack
 from txnsite.stack.server import Server
+from txnsite.stack.valkey import tell_valkey
 
 
 def _proxy_of(stack: Stack, part: str) -> Proxy:
@@ -78,6 +80,27 @@ class PostgresBackendKilled(Fault):
         raise NotNowError("PostgreSQL has no connections")
 
 
+class PostgresReadOnly(Fault):
+    """PostgreSQL lets nobody write, as a standby does to which clients were sent too early."""
+
+    name = "PostgreSQL read-only"
+    part = "PostgreSQL"
+
+    def __init__(self, rng: Random) -> None:
+        self.seconds = rng.uniform(1, 6)
+
+    def inject(self, stack: Stack) -> None:
+        self._tell(stack, "ALTER SYSTEM SET default_transaction_read_only = on")
+
+    def heal(self, stack: Stack) -> None:
+        self._tell(stack, "ALTER SYSTEM RESET default_transaction_read_only")
+
+    def _tell(self, stack: Stack, statement: LiteralString) -> None:
+        with stack.postgres.connect() as connection:
+            connection.execute(statement)
+            connection.execute("SELECT pg_reload_conf()")
+
+
 class ValkeyRestarted(_Restart):
     """Valkey is restarted in good order (SIGTERM)."""
 
@@ -103,6 +126,22 @@ class ValkeyFlushed(Fault):
 
     def inject(self, stack: Stack) -> None:
         stack.valkey.flush()
+
+
+class ValkeyFull(Fault):
+    """Valkey has no memory left and refuses whatever would take more."""
+
+    name = "Valkey full"
+    part = "Valkey"
+
+    def __init__(self, rng: Random) -> None:
+        self.seconds = rng.uniform(1, 6)
+
+    def inject(self, stack: Stack) -> None:
+        tell_valkey(stack.valkey.port, "CONFIG SET maxmemory 1")
+
+    def heal(self, stack: Stack) -> None:
+        tell_valkey(stack.valkey.port, "CONFIG SET maxmemory 0")
 
 
 class ConnectionsCut(Fault):

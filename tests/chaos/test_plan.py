@@ -63,12 +63,13 @@ def test_kinds_are_chosen_by_words_in_their_names() -> None:
         "Valkey restarted",
         "Valkey killed",
         "Valkey flushed",
+        "Valkey full",
         "Valkey: connections cut",
         "Valkey: answers lost",
         "Valkey: black hole",
         "Valkey: slow",
     }
-    fewer = choose(KINDS, only=["Valkey"], without=["restarted", ":"])
+    fewer = choose(KINDS, only=["Valkey"], without=["restarted", "full", ":"])
     assert {wave.strikes[0].fault.name for wave in islice(waves(1, fewer), 20)} == {"Valkey killed", "Valkey flushed"}
 
 
