@@ -46,6 +46,7 @@ from chaos.faults.servers import (
 from txnsite.stack.layout import REPOSITORY
 
 _POINT = re.compile(r'fault_point\("([a-z_.]+)"\)')
+_VALKEYS = ("broker", "cache")
 _COMMITS = ("web.before_commit", "web.after_commit", "worker.before_commit", "worker.after_commit")
 
 _OFTEN: tuple[MakeFault, ...] = (WorkerKilled, WorkerChildKilled, WebProcessKilled, Reorg, NodeLags)
@@ -63,10 +64,6 @@ _ALWAYS: tuple[MakeFault, ...] = (
     PostgresStoppedImmediately,
     PostgresBackendKilled,
     PostgresReadOnly,
-    ValkeyRestarted,
-    ValkeyKilled,
-    ValkeyFlushed,
-    ValkeyFull,
     NodeRestarted,
     NodeHttpErrors,
     NodeRpcErrors,
@@ -77,8 +74,9 @@ _ALWAYS: tuple[MakeFault, ...] = (
     MempoolLost,
     BlocksStop,
     BaseFeeJumps,
-    *(partial(make, part) for part in ("PostgreSQL", "Valkey", "site") for make in (ConnectionsCut, AnswersLost)),
-    *(partial(make, part) for part in ("PostgreSQL", "Valkey") for make in (BlackHole, Slow)),
+    *(partial(make, part) for part in _VALKEYS for make in (ValkeyRestarted, ValkeyKilled, ValkeyFlushed, ValkeyFull)),
+    *(partial(make, part) for part in ("PostgreSQL", *_VALKEYS, "site") for make in (ConnectionsCut, AnswersLost)),
+    *(partial(make, part) for part in ("PostgreSQL", *_VALKEYS) for make in (BlackHole, Slow)),
 )
 
 
