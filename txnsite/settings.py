@@ -97,7 +97,7 @@ def _database(url: str) -> dict[str, Any]:
     if env.flag("DATABASE_POOL", default=False):
         options["pool"] = {"min_size": 2, "max_size": env.integer("DATABASE_POOL_SIZE", 20, minimum=2), "timeout": 5}
     return {
-        "ENGINE": "txnsite.commit_points" if FAULT_POINTS else "django.db.backends.postgresql",
+        "ENGINE": "txnsite.commit_points" if FAULT_POINTS else "txnsite.database",
         "NAME": parts.get("dbname", ""),
         "USER": parts.get("user", ""),
         "PASSWORD": parts.get("password", ""),
