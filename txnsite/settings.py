@@ -276,7 +276,9 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_ETA_TASK_LIMIT = 1000
 CELERY_WORKER_MAX_TASKS_PER_CHILD = 10_000
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = 400_000
-CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10
+# So long a task may go on when its worker is told to stop; putting it back for others takes some seconds more. Both are
+# over before supervisors (ours, Docker) kill, after ten.
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5
 # To cancel a task, Celery writes to the result backend, and where that is gone with the broker the worker ends of it.
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_WORKER_SEND_TASK_EVENTS = False
