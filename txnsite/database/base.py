@@ -20,6 +20,8 @@ class ErrorWrapper(DatabaseErrorWrapper):
     nobody would try again.
     """
 
+    wrapper: Any
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
