@@ -34,7 +34,7 @@ AMOUNTS = st.sampled_from([1, ETHER, 40 * ETHER, 99 * ETHER])
 
 
 class LifeMachine(RuleBasedStateMachine):
-    """Two wallets, two accounts and their deposit addresses, five recipients, and all that can go wrong between them."""
+    """Two wallets, two accounts and their deposit addresses, five recipients, and all that can go wrong between."""
 
     def __init__(self) -> None:
         super().__init__()
