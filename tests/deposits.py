@@ -1,15 +1,10 @@
-"""Deposits for tests of what is told of them: addresses from a seed, and rows as the intake leaves them."""
+"""Deposits for tests of what is told of them: rows as the intake leaves them, in blocks without a chain."""
 
 import itertools
-from pathlib import Path
 
 from django.db import transaction as db_transaction
-from eth_account.hdaccount.mnemonic import Mnemonic
 
-from accounts.keys.deposits import CHAIN_OF_ADDRESSES, XPUB_NAME
-from accounts.keys.hd import master_node
 from accounts.models import Account
-from tests.accounts.keys.material import MNEMONIC
 from tests.desk import ETHER, NOW, make_address
 from transactions.models import Block, Deposit, Wallet
 from transactions.services.deposit_addresses import deposit_address_of
@@ -17,13 +12,6 @@ from transactions.services.deposits import credit_final, take_back
 
 SENDER = make_address(2**90)
 _numbers = itertools.count(1)
-
-
-def set_up_deposits(directory: Path) -> None:
-    """Write what addresses are derived with, as `create_deposit_seed` does; without the seed, which only signs."""
-    directory.mkdir(parents=True, exist_ok=True)
-    node = master_node(Mnemonic.to_seed(MNEMONIC)).descend(*CHAIN_OF_ADDRESSES)
-    (directory / XPUB_NAME).write_text(f"{node.public().xpub()}\n")
 
 
 def walk_to(number: int, fork: str = "a") -> None:

@@ -131,7 +131,9 @@ def _read_xpub(folder: Path) -> PublicNode:
     try:
         node = parse_xpub((folder / XPUB_NAME).read_text().strip())
     except FileNotFoundError:
-        raise DepositSeedNotFoundError from None
+        raise DepositSeedNotFoundError(
+            f"This desk takes no deposits yet: there is no {XPUB_NAME} in its keystore directory."
+        ) from None
     except (OSError, ValueError, BadExtendedKeyError):
         raise KeyFileError(f"{XPUB_NAME} can't be read.") from None
     if (node.position.depth, node.position.number) != (len(CHAIN_OF_ADDRESSES), CHAIN_OF_ADDRESSES[-1]):

@@ -7,16 +7,16 @@ import pytest
 from pytest_django import Settings
 
 from tests.api.callers import Caller, books, json_of, problem_of
-from tests.deposits import SENDER, block_hash, credit_to, make_deposit, set_up_deposits, undo_from, walk_to
-from tests.desk import ETHER, freeze
+from tests.deposits import SENDER, block_hash, credit_to, make_deposit, undo_from, walk_to
+from tests.desk import ETHER, freeze, write_deposit_seed
 from transactions.models import Deposit, Wallet
 
 
 @pytest.fixture(autouse=True)
 def seed(tmp_path: Path, settings: Settings) -> Path:
-    settings.KEYSTORE_DIR = tmp_path / "keystore"
-    set_up_deposits(settings.KEYSTORE_DIR)
-    return settings.KEYSTORE_DIR
+    directory = settings.KEYSTORE_DIR = tmp_path / "keystore"
+    write_deposit_seed()
+    return directory
 
 
 def address_path(caller: Caller) -> str:

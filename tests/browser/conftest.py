@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,12 +13,10 @@ from django.db import connections
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from accounts.keys import create_keystore
-from accounts.keys.deposits import XPUB_NAME
 from accounts.models import Account, User
 from tasks.money import follow
 from tests.conftest import StartWorker
-from tests.deposits import set_up_deposits
-from tests.desk import ETHER, WALLET_FUNDS, make_account, make_user, make_wallet
+from tests.desk import ETHER, WALLET_FUNDS, make_account, make_user, make_wallet, write_deposit_seed
 from transactions.models import Wallet
 from txnsite.stack.anvil import Anvil
 from txnsite.stack.apps import Web
@@ -154,11 +151,9 @@ class LiveDesk:
 
 
 @pytest.fixture
-def deposit_seed() -> Iterator[None]:
+def deposit_seed() -> None:
     """Let the web server give out deposit addresses."""
-    set_up_deposits(settings.KEYSTORE_DIR)
-    yield
-    (settings.KEYSTORE_DIR / XPUB_NAME).unlink()
+    write_deposit_seed()
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from pytest_django import Settings
 from accounts.models import Account
 from tasks.models import TaskRun
 from tasks.money import sweep_chosen
-from tests.deposits import SENDER, address_of, block_hash, credit_to, make_deposit, set_up_deposits, undo_from, walk_to
-from tests.desk import ETHER, Desk, make_account, make_user
+from tests.deposits import SENDER, address_of, block_hash, credit_to, make_deposit, undo_from, walk_to
+from tests.desk import ETHER, Desk, make_account, make_user, write_deposit_seed
 from tests.pages import links_of, text_of
 from tests.staff import Staff, events, make_staff
 from transactions.chain import use_chain
@@ -31,7 +31,7 @@ WALLETS = "/admin/transactions/wallet/"
 @pytest.fixture(autouse=True)
 def seed(tmp_path: Path, settings: Settings) -> None:
     settings.KEYSTORE_DIR = tmp_path / "keystore"
-    set_up_deposits(settings.KEYSTORE_DIR)
+    write_deposit_seed()
 
 
 @pytest.fixture

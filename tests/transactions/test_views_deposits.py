@@ -15,11 +15,10 @@ from tests.deposits import (
     block_hash,
     credit_to,
     make_deposit,
-    set_up_deposits,
     undo_from,
     walk_to,
 )
-from tests.desk import ETHER, credit, freeze, make_account, make_user
+from tests.desk import ETHER, credit, freeze, make_account, make_user, write_deposit_seed
 from tests.pages import ids_of, links_of, text_of
 from transactions.deposit_wording import tell_when_credited
 from transactions.models import Deposit, Wallet
@@ -30,9 +29,9 @@ HTMX = {"HX-Request": "true", "HX-Current-URL": "http://testserver/accounts/1/de
 
 @pytest.fixture
 def seed(tmp_path: Path, settings: Settings) -> Path:
-    settings.KEYSTORE_DIR = tmp_path / "keystore"
-    set_up_deposits(settings.KEYSTORE_DIR)
-    return settings.KEYSTORE_DIR
+    directory = settings.KEYSTORE_DIR = tmp_path / "keystore"
+    write_deposit_seed()
+    return directory
 
 
 @pytest.fixture
