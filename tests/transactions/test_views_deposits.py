@@ -269,6 +269,15 @@ class TestLive:
                 credit_to(1)
         assert poll(ada, page).status_code == 200
 
+    def test_what_changes_behind_its_credit_is_sent_too(self, seed: Path, ada: Client, account: Account) -> None:
+        make_deposit(account, block_number=1)
+        walk_to(10)
+        credit_to(1)
+        page = ada.get(path_of(account))
+        undo_from(1)
+        answer = poll(ada, page)
+        assert "1 ETH Undone by the network" in text_of(answer)
+
     def test_without_htmx_it_is_the_page(self, seed: Path, ada: Client, account: Account) -> None:
         assert ada.get(f"{path_of(account)}live/")["Location"] == path_of(account)
         make_deposit(account)
