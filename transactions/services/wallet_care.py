@@ -36,7 +36,7 @@ def pause(*, actor: User, wallet_id: int, reason: str, now: dt.datetime) -> Wall
 
 
 @db_transaction.atomic
-def drain(*, actor: User, wallet_id: int, reason: str, now: dt.datetime) -> Wallet:
+def drain(*, actor: User | None, wallet_id: int, reason: str, now: dt.datetime) -> Wallet:
     """Give a wallet no new payments; what it has under way goes on, replacements included.
 
     :raises ReasonRequiredError: when no reason is given.
@@ -56,16 +56,22 @@ def drain(*, actor: User, wallet_id: int, reason: str, now: dt.datetime) -> Wall
 def resume(*, actor: User, wallet_id: int, reason: str, now: dt.datetime) -> Wallet:
     """Let a wallet that was paused or drained pay again. What it was paused for is looked at anew before it does.
 
+    One that was replaced stays drained: what is left of it goes on, for which a retired one needs its key back.
+
     :raises ReasonRequiredError: when no reason is given.
-    :raises WalletStateError: when it is neither.
+    :raises WalletStateError: when it is neither, or is drained for having been replaced.
     """
     reason = clean_reason(reason)
     wallet = _lock(wallet_id)
+    if wallet.paused_at is None and wallet.replaced_by is not None:
+        raise WalletStateError(f"This wallet was replaced by {wallet.replaced_by}: it gets no payments any more.")
     if wallet.paused_at is None and wallet.draining_at is None:
         raise WalletStateError("This wallet is neither paused nor draining.")
     details = {"paused_reason": wallet.paused_reason}
-    wallet.paused_at, wallet.paused_reason, wallet.draining_at = None, "", None
-    wallet.save(update_fields=["paused_at", "paused_reason", "draining_at"])
+    wallet.paused_at, wallet.paused_reason, wallet.retired_at = None, "", None
+    if wallet.replaced_by is None:
+        wallet.draining_at = None
+    wallet.save(update_fields=["paused_at", "paused_reason", "retired_at", "draining_at"])
     resolve_alert(kind=AlertKind.WALLET_PAUSED, subject=wallet.address, now=now)
     record_audit(actor=actor, action="wallet.resumed", target=wallet, reason=reason, details=details)
     return wallet

@@ -22,13 +22,18 @@ def register_wallet(address: str, *, chain: Chain | None = None) -> Wallet:
     if existing is not None:
         return existing
     next_nonce = (chain or get_chain()).pending_nonces([address])[address]
-    with db_transaction.atomic():
-        account = Account.objects.create(kind=AccountKind.HOT_WALLET, name=f"Hot wallet {address}")
-        wallet, created = Wallet.objects.get_or_create(
-            address=address, defaults={"account": account, "next_nonce": next_nonce}
-        )
-        if not created:
-            account.delete()
+    return insert_wallet(address, next_nonce=next_nonce)
+
+
+@db_transaction.atomic
+def insert_wallet(address: str, *, next_nonce: int) -> Wallet:
+    """Return the wallet of an address, made with its ledger account if it is new."""
+    account = Account.objects.create(kind=AccountKind.HOT_WALLET, name=f"Hot wallet {address}")
+    wallet, created = Wallet.objects.get_or_create(
+        address=address, defaults={"account": account, "next_nonce": next_nonce}
+    )
+    if not created:
+        account.delete()
     return wallet
 
 
