@@ -7,10 +7,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from accounts.exceptions import AccountsError
-from accounts.models import User
 from transactions.addresses import parse_address
 from transactions.chain.exceptions import ChainError
 from transactions.exceptions import TransactionsError
+from transactions.management.acting_user import add_by_argument, read_acting_user
 from transactions.services.rotate import Standing, rotate_key
 
 PAUSE_SECONDS = 5
@@ -26,7 +26,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("address", help="of the wallet whose key is to go")
         parser.add_argument("--reason", default="", help="why, for the audit trail; needed by the first run")
-        parser.add_argument("--by", metavar="USERNAME", help="who does it, for the audit trail")
+        add_by_argument(parser)
         parser.add_argument("--to", metavar="ADDRESS", help="take over with this address, whose key is there already")
         parser.add_argument("--wait", action="store_true", help="go on until it is over")
         parser.add_argument("--finish", action="store_true", help="fail unless it is over with this run")
@@ -50,14 +50,9 @@ class Command(BaseCommand):
         self.stdout.write("The rotation is not over: run this again in a while.")
 
     def _step(self, options: dict[str, Any]) -> Standing:
-        actor = None
-        if options["by"]:
-            actor = User.objects.filter(username=options["by"], is_active=True).first()
-            if actor is None:
-                raise CommandError(f"There is no active user “{options['by']}”.")
         try:
             return rotate_key(
-                actor=actor,
+                actor=read_acting_user(options),
                 address=parse_address(options["address"]).address,
                 reason=options["reason"],
                 to_address=parse_address(options["to"]).address if options["to"] else None,
