@@ -1,24 +1,20 @@
 """Rotating a hot wallet's key: each step, each refusal, and a death at each point."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
 from pytest_django.fixtures import Settings
 
-from accounts.keys import create_keystore, files, forget_signers, list_keystores, load_signer
-from accounts.models import Alert, AlertKind, AuditEvent
-from accounts.services.alerts import raise_alert
-from tests.desk import ETHER, GWEI, NOW, Crash, Desk, dies, make_address, make_user, stages
-from tests.transactions.test_nonces import send_elsewhere
+from accounts.keys import create_keystore, files, forget_signers, list_keystores
+from accounts.models import AuditEvent
+from tests.desk import NOW, Desk, make_address, make_user, stages
 from transactions.chain import use_chain
 from transactions.exceptions import WalletStateError
-from transactions.models import Transaction, Wallet
-from transactions.services import rotate, wallet_care
+from transactions.models import Wallet
+from transactions.services import wallet_care
 from transactions.services.rotate import Standing, rotate_key
-from transactions.states import Kind
 
 
 @pytest.fixture(autouse=True)
@@ -42,9 +38,7 @@ def desk(keystore_dir: Path, db: None) -> Iterator[Desk]:
 
 def run(desk: Desk, *, reason: str = "yearly", **options: Any) -> Standing:
     """Run the command's one call once."""
-    return rotate_key(
-        actor=None, address=desk.wallet.address, reason=reason, now=NOW, chain=desk.chain, **options
-    )
+    return rotate_key(actor=None, address=desk.wallet.address, reason=reason, now=NOW, chain=desk.chain, **options)
 
 
 def old(desk: Desk) -> Wallet:
@@ -78,8 +72,8 @@ class TestBegin:
         standing = run(desk)
         assert not standing.is_over
         assert standing.words == (
-            f"{new(desk)} takes over from {desk.wallet}, which gets no new payments. Its key file is in {keystore_dir}: "
-            "back it up now.",
+            f"{new(desk)} takes over from {desk.wallet}, which gets no new payments. "
+            f"Its key file is in {keystore_dir}: back it up now.",
             "1 of its transactions are not final yet.",
         )
         assert list_keystores(keystore_dir) == [desk.wallet.address, new(desk).address]

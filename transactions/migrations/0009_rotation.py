@@ -32,9 +32,7 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=models.Q(
                     ("replaced_by__isnull", True),
-                    models.Q(
-                        ("draining_at__isnull", False), models.Q(("replaced_by", models.F("id")), _negated=True)
-                    ),
+                    models.Q(("draining_at__isnull", False), models.Q(("replaced_by", models.F("id")), _negated=True)),
                     _connector="OR",
                 ),
                 name="transactions_wallet_replaced_by_another_gets_no_payments",

@@ -103,17 +103,17 @@ def _go_on(wallet: Wallet, actor: User | None, now: dt.datetime, chain: Chain) -
     if wallet.retired_at is not None:
         return Standing(is_over=True, words=_put_key_away(wallet.address))
     if wallet.paused_at is not None:
-        raise WalletStateError(
-            f"{wallet} is paused, so nothing can leave it: {wallet.paused_reason} See to that, resume it in the admin, "
-            "and run this again."
-        )
+        words = f"{wallet} is paused, so nothing can leave it: {wallet.paused_reason} See to that and resume it."
+        return Standing(is_over=False, words=(words,))
     count = _under_way(wallet).count()
     if count:
         return Standing(is_over=False, words=(f"{count} of its transactions are not final yet.",))
     terms = chain.terms([], [wallet.address])
     counted = terms.nonces[wallet.address]
     if not counted.latest == counted.pending == wallet.next_nonce:
-        words = f"The chain counts {counted.pending} of its transactions and the desk {wallet.next_nonce}: being checked."
+        words = (
+            f"The chain counts {counted.pending} of its transactions and the desk {wallet.next_nonce}: being checked."
+        )
         return Standing(is_over=False, words=(words,))
     fee_max = _fee_max_in_wei(terms.quote)
     rest = terms.balances[wallet.address] - fee_max
