@@ -112,7 +112,7 @@ def _go_on(wallet: Wallet, actor: User | None, now: dt.datetime, chain: Chain) -
     counted = terms.nonces[wallet.address]
     if not counted.latest == counted.pending == wallet.next_nonce:
         words = (
-            f"The chain counts {counted.pending} of its transactions and the desk {wallet.next_nonce}: being checked."
+            f"The chain counts {counted.pending} of its transactions, the desk {wallet.next_nonce}: being checked."
         )
         return Standing(is_over=False, words=(words,))
     fee_max = _fee_max_in_wei(terms.quote)
