@@ -88,42 +88,50 @@ class HoldDraft:
     amount_in_wei: int
 
 
+def make_up_for(*, now: dt.datetime, needs: Sequence[tuple[int, str, int]], losses_id: int) -> dict[str, int]:
+    """Give accounts what they lack for taking something back that they have spent, from the desk's losses.
+
+    Run it in the database transaction that takes it back: the accounts stay locked until then.
+
+    :param needs: account id, source, and the wei that are about to be taken from what is available.
+    :param losses_id: the desk's account of losses.
+    :return: what was made up for, in wei by source, where there was something.
+    """
+    with _constraints_in_words(), db_transaction.atomic():
+        account_ids = sorted({account_id for account_id, _, _ in needs} | {losses_id})
+        balances = _lock_balances(account_ids)
+        available = dict(Account.objects.filter(pk__in=account_ids).values_list("pk", "available_balance_in_wei"))
+        made_up: dict[str, int] = {}
+        drafts = []
+        for account_id, source, amount in needs:
+            lacking = max(0, amount - available[account_id])
+            available[account_id] += lacking - amount
+            if lacking:
+                made_up[source] = lacking
+                entries = [(account_id, lacking), (losses_id, -lacking)]
+                drafts.append(JournalDraft(JournalKind.LOSS, source, entries, "Spent before the network took it back"))
+        changes = _insert_journals(drafts, balances, now)
+        _update_balances({account_id: (changes[account_id], 0) for account_id in account_ids})
+    return made_up
+
+
 def hold_again(
     *, now: dt.datetime, holds: Sequence[HoldDraft], losses_id: int, kind: str = "payment"
 ) -> dict[str, int]:
     """Reserve funds once more for what was settled and has come undone, whatever the account has by now.
 
-    What the owner has spent meanwhile the desk makes up for, from its losses: money that is under way on the chain must
-    be covered. Run it in the database transaction that undoes the settlement.
+    Money that is under way on the chain must be covered: what the owner has spent meanwhile the desk makes up for. Run
+    it in the database transaction that undoes the settlement.
 
-    :param losses_id: the desk's account of losses.
-    :return: what had to be made up for, in wei by source, where there was something.
+    :return: what was made up for, in wei by source, where there was something.
     """
-    with _constraints_in_words(), db_transaction.atomic():
-        account_ids = sorted({hold.account_id for hold in holds} | {losses_id})
-        balances = _lock_balances(account_ids)
-        available = dict(Account.objects.filter(pk__in=account_ids).values_list("pk", "available_balance_in_wei"))
-        made_up: dict[str, int] = {}
-        for hold in holds:
-            available[hold.account_id] -= hold.amount_in_wei
-            if available[hold.account_id] < 0:
-                made_up[hold.source] = -available[hold.account_id]
-                available[hold.account_id] = 0
-        journals = [
-            JournalDraft(
-                JournalKind.LOSS,
-                hold.source,
-                [(hold.account_id, made_up[hold.source]), (losses_id, -made_up[hold.source])],
-                "Spent before the network took a payment back",
-            )
-            for hold in holds
-            if hold.source in made_up
-        ]
-        changes = _insert_journals(journals, balances, now)
+    with db_transaction.atomic():
+        needs = [(hold.account_id, hold.source, hold.amount_in_wei) for hold in holds]
+        made_up = make_up_for(now=now, needs=needs, losses_id=losses_id)
         taken: defaultdict[int, int] = defaultdict(int)
         for hold in holds:
             taken[hold.account_id] -= hold.amount_in_wei
-        _update_balances({account_id: (changes[account_id], taken[account_id]) for account_id in account_ids})
+        _update_balances({account_id: (0, freed) for account_id, freed in sorted(taken.items())})
         Hold.objects.bulk_create(
             Hold(
                 account_id=hold.account_id,

@@ -99,7 +99,7 @@ class Desk:
         if web_workers is not None:
             web_env = {**env, "DATABASE_POOL": "1"}
             self._programs.append(Web(port=port, workers=web_workers, env=web_env, log_path=self._log("web")))
-        queues = {"worker-money": (["money"], 2), "worker-files": (["files", "housekeeping"], 1)}
+        queues = {"worker-money": (["money"], 2), "worker-files": (["deposits", "files", "housekeeping"], 1)}
         for name, (of, processes) in queues.items():
             worker = CeleryWorker(name=name, queues=of, concurrency=processes, env=env, log_path=self._log(name))
             self._programs.append(worker)

@@ -60,7 +60,7 @@ class Stack:
         self.web = self._web(web_port)
         self.workers = [
             self._worker("worker-1", ["money"], processes=2),
-            self._worker("worker-2", ["money", "files", "housekeeping"], processes=1),
+            self._worker("worker-2", ["money", "deposits", "files", "housekeeping"], processes=1),
         ]
         # One leads, the other stands by.
         self.beats = [

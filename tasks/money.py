@@ -10,7 +10,7 @@ from accounts.cache import cache_commands
 from accounts.models import AlertKind
 from accounts.services.alerts import raise_alert
 from transactions.chain.exceptions import ChainError, ChainForkError
-from transactions.services import reconcile
+from transactions.services import intake, reconcile, sweep
 from transactions.services.broadcast import broadcast_payments, has_work
 from transactions.services.follow import follow_chain
 from transactions.services.queue import measure_queue
@@ -54,6 +54,21 @@ def watch_wallets(**_kwargs: object) -> None:
         watch_balances(timezone.now())
     except ChainError as error:
         logger.warning("The wallets' balances can't be read now: %s", error)
+
+
+@shared_task
+def watch_intake(**_kwargs: object) -> None:
+    """Raise an alert when deposits are late; here, since it may be their own workers that are down."""
+    intake.watch_intake(timezone.now())
+
+
+@shared_task
+def sweep_deposits(**_kwargs: object) -> None:
+    """Move deposits to a hot wallet."""
+    try:
+        sweep.sweep_deposits(timezone.now())
+    except ChainError as error:
+        logger.warning("Deposits can't be swept now: %s", error)
 
 
 @shared_task

@@ -15,6 +15,22 @@ class Kind(models.TextChoices):
     PAYMENT = "payment", "payment"
     FILL = "fill", "no-op that fills a nonce"
     STRANGER = "stranger", "another program's transaction"
+    SWEEP = "sweep", "deposits moved to a hot wallet"
+
+
+class WalletRole(models.TextChoices):
+    """What an address of the desk's is for."""
+
+    HOT = "hot", "pays"
+    DEPOSIT = "deposit", "is paid to, for one account"
+
+
+class DepositStatus(models.TextChoices):
+    """How far a deposit has come."""
+
+    WAITING = "waiting", "waiting for confirmations"
+    CREDITED = "credited", "credited"
+    GONE = "gone", "left the chain"
 
 
 class Purpose(models.TextChoices):

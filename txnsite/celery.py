@@ -14,7 +14,7 @@ use_for_redis_urls()
 app = Celery("txnsite")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 # `tasks/` is a package of ours, so autodiscovery (which looks for `<app>.tasks`) would find nothing.
-app.conf.imports = ("tasks.money", "tasks.housekeeping", "tasks.starting")
+app.conf.imports = ("tasks.money", "tasks.deposits", "tasks.housekeeping", "tasks.starting")
 
 
 @task_prerun.connect

@@ -199,6 +199,9 @@ CANCEL_FEE_MAX_IN_WEI = env.integer("CANCEL_FEE_MAX_IN_WEI", 2 * PAYMENT_FEE_IN_
 WALLET_BALANCE_LOW_IN_WEI = env.integer("WALLET_BALANCE_LOW_IN_WEI", 10**18)
 # With so many payments waiting to be sent, further ones are refused for the moment (429); 0 means never.
 QUEUE_MAX = env.integer("QUEUE_MAX", 50_000)
+# Deposits are moved to a hot wallet once an address holds so much.
+SWEEP_MIN_IN_WEI = env.integer("SWEEP_MIN_IN_WEI", 10**17)
+INTAKE_BLOCKS_AT_ONCE = env.integer("INTAKE_BLOCKS_AT_ONCE", 20, minimum=1)
 WALLET_IN_FLIGHT_MAX = env.integer("WALLET_IN_FLIGHT_MAX", 5_000, minimum=1)
 KEYSTORE_DIR = Path(env.text("KEYSTORE_DIR", str(VAR_DIR / "keystore")))
 # Read when a key is first used, so that a web process, which never signs, needs no passphrase.
@@ -243,8 +246,12 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_DEFAULT_QUEUE = "housekeeping"
 CELERY_TASK_CREATE_MISSING_QUEUES = False
-CELERY_TASK_QUEUES = [Queue("money"), Queue("files"), Queue("housekeeping")]
-CELERY_TASK_ROUTES = {"tasks.money.*": {"queue": "money"}, "tasks.housekeeping.*": {"queue": "housekeeping"}}
+CELERY_TASK_QUEUES = [Queue("money"), Queue("deposits"), Queue("files"), Queue("housekeeping")]
+CELERY_TASK_ROUTES = {
+    "tasks.money.*": {"queue": "money"},
+    "tasks.deposits.*": {"queue": "deposits"},
+    "tasks.housekeeping.*": {"queue": "housekeeping"},
+}
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_BROKER_CONNECTION_TIMEOUT = 2
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
@@ -291,6 +298,9 @@ DEFAULT_SCHEDULES: dict[str, dict[str, Any]] = {
     "Follow the chain": {"task": "tasks.money.follow", "every_seconds": 1},
     "Watch overdue payments": {"task": "tasks.money.sweep_overdue", "every_seconds": 10},
     "Mail alerts": {"task": "tasks.housekeeping.mail_alerts", "every_seconds": 30},
+    "Take in blocks": {"task": "tasks.deposits.take_in_blocks", "every_seconds": 2},
+    "Sweep deposits": {"task": "tasks.money.sweep_deposits", "every_seconds": 3600},
+    "Watch the intake of blocks": {"task": "tasks.money.watch_intake", "every_seconds": 60},
     "Watch wallets": {"task": "tasks.money.watch_wallets", "every_seconds": 60},
     "Close dead task runs": {"task": "tasks.housekeeping.close_dead_runs", "every_seconds": 60},
     "Check the ledger": {"task": "tasks.housekeeping.check_ledger", "crontab": crontab(minute="30", hour="2")},

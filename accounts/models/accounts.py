@@ -13,6 +13,7 @@ class AccountKind(models.TextChoices):
 
     USER = "user", "user"
     HOT_WALLET = "hot_wallet", "hot wallet"
+    DEPOSIT_ADDRESS = "deposit_address", "deposit address"
     FEE_INCOME = "fee_income", "fee income"
     NETWORK_FEES = "network_fees", "network fees"
     EXTERNAL_FUNDING = "external_funding", "external funding"

@@ -19,6 +19,7 @@ class AlertKind(models.TextChoices):
     NODE = "node", "node unhealthy"
     PAYMENT_STUCK = "payment_stuck", "payment stuck"
     QUEUE_FULL = "queue_full", "queue full"
+    INTAKE_LATE = "intake_late", "deposits late"
     LOSS = "loss", "money lost"
 
 

@@ -15,6 +15,8 @@ class JournalKind(models.TextChoices):
     SETTLEMENT = "settlement", "payment settled"
     ADJUSTMENT = "adjustment", "credit or debit by staff"
     WALLET_FUNDING = "wallet_funding", "hot wallet funded"
+    DEPOSIT = "deposit", "deposit credited"
+    DEPOSIT_REVERSAL = "deposit_reversal", "deposit reversed"
     REVERSAL = "reversal", "settlement reversed"
     LOSS = "loss", "loss covered by the desk"
     RECOVERY = "recovery", "covered loss recovered"

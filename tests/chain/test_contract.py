@@ -19,12 +19,14 @@ from tests.chain.harness import (
     transfer,
 )
 from transactions.chain import (
+    BlockTransfer,
     ChainUnavailableError,
     EstimateOutcome,
     MinedTransaction,
     NonceCount,
     SendOutcome,
     Transfer,
+    read_body,
 )
 
 UNKNOWN_HASH = "0x" + "ab" * 32
@@ -168,7 +170,7 @@ def test_a_sent_transaction_waits_then_has_a_receipt(harness: ChainHarness, paye
     assert outcome is SendOutcome.ACCEPTED
     assert harness.chain.known([hash_, UNKNOWN_HASH]) == {hash_}
     assert harness.chain.receipts([hash_, UNKNOWN_HASH]) == {}
-    assert harness.chain.pending_nonces([payer.address, recipient]) == {payer.address: 1, recipient: 0}
+    assert harness.chain.view([payer.address], with_finalized=False).nonces[payer.address].pending == 1
 
     harness.mine()
     head = harness.chain.view([], with_finalized=False).head
@@ -221,7 +223,7 @@ def test_a_nonce_gap_waits_until_it_is_filled(harness: ChainHarness, payer: Paye
     harness.mine()
     assert harness.chain.receipts([late]) == {}
     assert harness.chain.known([late]) == {late}
-    assert harness.chain.pending_nonces([payer.address]) == {payer.address: 0}
+    assert harness.chain.view([payer.address], with_finalized=False).nonces[payer.address].pending == 0
 
     early, _ = payer.send(nonce=0, to_address=recipient)
     harness.mine()
@@ -410,7 +412,7 @@ def test_a_node_that_is_down(harness: ChainHarness, recipient: str) -> None:
         lambda: chain.block_receipts([1]),
         lambda: chain.known([UNKNOWN_HASH]),
         lambda: chain.balances([recipient], block_number=None),
-        lambda: chain.pending_nonces([recipient]),
+        lambda: chain.nonces([recipient], block_number=0),
         lambda: chain.transactions_of(recipient, [0]),
     ]
     for question in questions:
@@ -427,8 +429,25 @@ def test_nothing_asked_is_nothing_answered(harness: ChainHarness) -> None:
     assert chain.block_receipts([]) == {}
     assert chain.known([]) == set()
     assert chain.balances([], block_number=None) == {}
-    assert chain.pending_nonces([]) == {}
+    assert chain.nonces([], block_number=0) == {}
     assert chain.transactions_of(UNKNOWN_ADDRESS, []) == {}
     assert chain.send_raw([], []) == []
     assert chain.terms([], []).estimates == []
     assert chain.view([], with_finalized=False).nonces == {}
+
+
+class TestBlockBody:
+    def test_it_tells_who_paid_whom(self, harness: ChainHarness, payer: Payer, recipient: str) -> None:
+        paid, _ = payer.send(nonce=0, to_address=recipient, value_in_wei=5 * GWEI)
+        nothing, _ = payer.send(nonce=1, to_address=recipient, value_in_wei=0)
+        harness.mine()
+        number = head_number(harness)
+        raw = harness.chain.block_body(number)
+        assert raw is not None
+        body = read_body(raw)
+        assert body.header == harness.chain.headers([number])[number]
+        assert body.transfers == [BlockTransfer(paid, payer.address, recipient, 5 * GWEI)]
+        assert nothing in harness.chain.receipts([nothing]), "mined too, but it carried nothing"
+
+    def test_there_is_none_of_the_future(self, harness: ChainHarness) -> None:
+        assert harness.chain.block_body(head_number(harness) + 10) is None

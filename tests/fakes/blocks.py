@@ -1,5 +1,6 @@
 """Signed transfers as a node reads them, and the blocks it puts them in."""
 
+import json
 from dataclasses import dataclass, field
 
 import rlp  # type: ignore[import-untyped]
@@ -72,3 +73,27 @@ def decode_transaction(raw: bytes) -> FakeTransaction | None:
     except Exception:
         return None
     return FakeTransaction("0x" + keccak(raw).hex(), chain_id, sender, nonce, recipient, value, gas, fee, tip, raw)
+
+
+def body_as_json(block: FakeBlock) -> bytes:
+    """Return a block as eth_getBlockByNumber gives it with full transactions."""
+    header = block.header
+    return json.dumps(
+        {
+            "number": hex(header.number),
+            "hash": header.hash,
+            "parentHash": header.parent_hash,
+            "timestamp": hex(header.timestamp),
+            "baseFeePerGas": hex(header.base_fee_per_gas_in_wei),
+            "gasLimit": hex(header.gas_limit),
+            "transactions": [
+                {
+                    "hash": transaction.hash,
+                    "from": transaction.from_address.lower(),
+                    "to": transaction.to_address.lower(),
+                    "value": hex(transaction.value_in_wei),
+                }
+                for transaction in block.transactions
+            ],
+        }
+    ).encode()

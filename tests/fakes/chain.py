@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from eth_utils.crypto import keccak
 
-from tests.fakes.blocks import FakeBlock, FakeTransaction, decode_transaction
+from tests.fakes.blocks import FakeBlock, FakeTransaction, body_as_json, decode_transaction
 from transactions.chain import (
     BlockHeader,
     BroadcastTerms,
@@ -207,10 +207,10 @@ class FakeChain:
         block = self._head if block_number is None else self.blocks[block_number]
         return {address: block.balances.get(address, 0) for address in addresses}
 
-    def pending_nonces(self, addresses: Sequence[str]) -> dict[str, int]:
-        """Return the next nonces, the pool counted in."""
-        self._enter("pending_nonces")
-        return {address: count.pending for address, count in self._counts(addresses).items()}
+    def nonces(self, addresses: Sequence[str], *, block_number: int) -> dict[str, int]:
+        """Return counts of transactions up to a block."""
+        self._enter("nonces")
+        return {address: self.blocks[block_number].nonces.get(address, 0) for address in addresses}
 
     def transactions_of(self, address: str, nonces: Sequence[int]) -> dict[int, MinedTransaction]:
         """Find mined transactions by sender and nonce."""
@@ -229,6 +229,13 @@ class FakeChain:
             for tx, receipt in self.mined
             if tx.from_address == address and tx.nonce in nonces and receipt.block_number >= oldest
         }
+
+    def block_body(self, number: int) -> bytes | None:
+        """Return a whole block as JSON."""
+        self._enter("block_body")
+        if not 0 <= number < len(self.blocks):
+            return None
+        return body_as_json(self.blocks[number])
 
     def node_states(self) -> list[NodeState]:
         """Return the one node there is."""

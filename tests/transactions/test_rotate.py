@@ -256,7 +256,7 @@ class TestRetire:
 
     @pytest.mark.parametrize(
         "step",
-        ["create_keystore", "insert_wallet", "record_audit", "_go_on", "_retire", "resolve_alert", "_put_key_away"],
+        ["create_keystore", "open_wallet", "record_audit", "_go_on", "_retire", "resolve_alert", "_put_key_away"],
     )
     @pytest.mark.parametrize("when", ["before", "after"])
     def test_a_run_that_dies_anywhere_is_finished_by_the_next(
@@ -270,7 +270,7 @@ class TestRetire:
         assert Wallet.objects.count() == 2
         assert (old(desk).retired_at, old(desk).draining_at) == (NOW, NOW)
         # What a run that died at the very moment left behind is a key that has, and gets, nothing.
-        spare = {"create_keystore": when == "after", "insert_wallet": True}.get(step, False)
+        spare = {"create_keystore": when == "after", "open_wallet": True}.get(step, False)
         spare = spare or (step == "record_audit")
         assert len(list_keystores(keystore_dir)) == 1 + spare
         assert desk.wallet.address not in list_keystores(keystore_dir)

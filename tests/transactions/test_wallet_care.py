@@ -166,17 +166,21 @@ class TestAdd:
             call_command("add_wallet", address, "--by", make_user("alice").username)
         finally:
             use_chain(None)
-        assert capsys.readouterr().out == f"{address} may pay from now on. Send ether to it.\n"
+        assert capsys.readouterr().out == f"{address} may pay from now on.\n"
         added = Wallet.objects.get(address=address)
         assert (added.next_nonce, added.account.current_balance_in_wei) == (0, 0)
         event = AuditEvent.objects.get(action="wallet.added")
         assert (str(event.actor), event.target_id) == ("alice", str(added.pk))
 
-    def test_what_the_ledger_would_not_know_of_is_refused(self, desk: Desk) -> None:
+    def test_what_it_holds_is_booked(self, desk: Desk) -> None:
         address = write_keystore(7)
-        desk.chain.set_balance(address, 1)
-        with pytest.raises(WalletStateError, match="of which the ledger would not know"):
-            add_wallet(actor=None, address=address, chain=desk.chain)
+        desk.chain.set_balance(address, 3 * ETHER)
+        added = add_wallet(actor=None, address=address, chain=desk.chain)
+        assert added.account.entries.get().amount_in_wei == -3 * ETHER
+        desk.assert_books_balance()
+
+    def test_what_can_not_pay_is_refused(self, desk: Desk) -> None:
+        address = write_keystore(7)
         with pytest.raises(KeyNotFoundError):
             add_wallet(actor=None, address=make_address(), chain=desk.chain)
         with pytest.raises(WalletStateError, match="is a wallet already"):

@@ -1,9 +1,12 @@
 """The one door to Ethereum nodes. Nothing outside of this package imports web3."""
 
+from transactions.chain.bodies import read_body
 from transactions.chain.client import Chain, get_chain, use_chain
 from transactions.chain.exceptions import ChainError, ChainReplyError, ChainUnavailableError, WrongChainError
 from transactions.chain.types import (
+    BlockBody,
     BlockHeader,
+    BlockTransfer,
     BroadcastTerms,
     ChainView,
     EstimateOutcome,
@@ -20,7 +23,9 @@ from transactions.chain.types import (
 )
 
 __all__ = [
+    "BlockBody",
     "BlockHeader",
+    "BlockTransfer",
     "BroadcastTerms",
     "Chain",
     "ChainError",
@@ -40,5 +45,6 @@ __all__ = [
     "Transfer",
     "WrongChainError",
     "get_chain",
+    "read_body",
     "use_chain",
 ]

@@ -65,13 +65,19 @@ class Chain(Protocol):
     def balances(self, addresses: Sequence[str], *, block_number: int | None) -> dict[str, int]:
         """Return all balances in wei at one block, or at the latest (None)."""
 
-    def pending_nonces(self, addresses: Sequence[str]) -> dict[str, int]:
-        """Return the next nonce of each address with the node's own pool counted in."""
+    def nonces(self, addresses: Sequence[str], *, block_number: int) -> dict[str, int]:
+        """Return how many transactions of each address are mined up to a block: the next nonce there."""
 
     def transactions_of(self, address: str, nonces: Sequence[int]) -> dict[int, MinedTransaction]:
         """Find the mined transactions of an address by their nonces, whoever made them.
 
         A nonce is absent when none is mined, and when the node can't say: full nodes know the newest 128 blocks only.
+        """
+
+    def block_body(self, number: int) -> bytes | None:
+        """Return the canonical block of this number with full transactions as JSON (see `read_body`), if there is one.
+
+        A block of many transactions is megabytes: ask for one at a time.
         """
 
     def node_states(self) -> list[NodeState]:

@@ -96,13 +96,17 @@ class NodeChain:
         """Return balances in wei at one block or at the latest."""
         return self._first_answer(lambda node: node.balances(addresses, block_number=block_number))
 
-    def pending_nonces(self, addresses: Sequence[str]) -> dict[str, int]:
-        """Return the next nonces, the node's pool counted in."""
-        return self._first_answer(lambda node: node.pending_nonces(addresses))
+    def nonces(self, addresses: Sequence[str], *, block_number: int) -> dict[str, int]:
+        """Return counts of transactions up to a block."""
+        return self._first_answer(lambda node: node.nonces(addresses, block_number=block_number))
 
     def transactions_of(self, address: str, nonces: Sequence[int]) -> dict[int, MinedTransaction]:
         """Find the mined transactions of an address by their nonces."""
         return self._first_answer(lambda node: node.transactions_of(address, nonces))
+
+    def block_body(self, number: int) -> bytes | None:
+        """Return a whole block as JSON."""
+        return self._first_answer(lambda node: node.block_body(number))
 
     def node_states(self) -> list[NodeState]:
         """Return what this process knows of each node."""

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from pydantic_core import to_json
+
 from transactions.chain.estimates import (
     SIMULATED_TRANSFERS_MAX,
     affordable,
@@ -190,9 +192,9 @@ class SingleNode:
         block = "latest" if block_number is None else hex(block_number)
         return quantities(self._ask([("eth_getBalance", [address, block]) for address in addresses]), addresses)
 
-    def pending_nonces(self, addresses: Sequence[str]) -> dict[str, int]:
-        """Return the next nonces, the node's pool counted in."""
-        calls: list[Call] = [("eth_getTransactionCount", [address, "pending"]) for address in addresses]
+    def nonces(self, addresses: Sequence[str], *, block_number: int) -> dict[str, int]:
+        """Return counts of transactions up to a block."""
+        calls: list[Call] = [("eth_getTransactionCount", [address, hex(block_number)]) for address in addresses]
         return quantities(self._ask(calls), addresses)
 
     def transactions_of(self, address: str, nonces: Sequence[int]) -> dict[int, MinedTransaction]:
@@ -208,6 +210,14 @@ class SingleNode:
         hashes = {nonce: str(sent[nonce]["hash"]).lower() for nonce in nonces if nonce in sent}
         receipts = self.receipts(list(hashes.values()))
         return {nonce: read_mined(sent[nonce], receipts[hash_]) for nonce, hash_ in hashes.items() if hash_ in receipts}
+
+    def block_body(self, number: int) -> bytes | None:
+        """Return a whole block as JSON."""
+        [reply] = self._ask_loosely([("eth_getBlockByNumber", [hex(number), True])])
+        if reply.result is None:
+            return None
+        _expect(read_header(reply.result).number == number)
+        return to_json(reply.result)
 
     def _counts_at(self, address: str, numbers: Sequence[int]) -> dict[int, int]:
         replies = self._ask_loosely([("eth_getTransactionCount", [address, hex(number)]) for number in numbers])

@@ -159,3 +159,21 @@ class NodeState:
     label: str
     trouble: NodeTrouble | None
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlockTransfer:
+    """A transaction that carries ether to an address; whether it succeeded its receipt tells."""
+
+    hash: str
+    from_address: str
+    to_address: str
+    value_in_wei: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockBody:
+    """A block with the transfers of ether that its transactions are. What contracts pay on is not among them."""
+
+    header: BlockHeader
+    transfers: list[BlockTransfer]

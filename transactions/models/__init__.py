@@ -1,11 +1,23 @@
-"""Transactions, what they are judged by (policies, approvals, blocks), the wallets that pay, every attempt signed."""
+"""Transactions and deposits, what they are judged by (policies, approvals, blocks), wallets, every attempt signed."""
 
 from transactions.models.approvals import Approval
 from transactions.models.attempts import Attempt
 from transactions.models.blocks import Block
+from transactions.models.deposits import BlockContent, Deposit
 from transactions.models.payments import Transaction
 from transactions.models.policies import AccountPolicy, AllowedRecipient
 from transactions.models.queue import Queue
 from transactions.models.wallets import Wallet
 
-__all__ = ["AccountPolicy", "AllowedRecipient", "Approval", "Attempt", "Block", "Queue", "Transaction", "Wallet"]
+__all__ = [
+    "AccountPolicy",
+    "AllowedRecipient",
+    "Approval",
+    "Attempt",
+    "Block",
+    "BlockContent",
+    "Deposit",
+    "Queue",
+    "Transaction",
+    "Wallet",
+]

@@ -1,6 +1,7 @@
 """The blocks that transactions are judged by."""
 
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 
 
@@ -13,8 +14,18 @@ class Block(models.Model):
     timestamp = models.BigIntegerField()
     recorded_at = models.DateTimeField(default=timezone.now)
 
+    intake_from = models.DateTimeField(
+        null=True, blank=True, help_text="Since when its deposits are being taken in; long ago: it is tried again."
+    )
+    taken_in_at = models.DateTimeField(null=True, blank=True, help_text="When all its deposits were recorded.")
+
     class Meta:
         ordering = ["-number"]
+        indexes = [
+            models.Index(
+                name="transactions_block_to_take_in", fields=["number"], condition=Q(taken_in_at__isnull=True)
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"Block {self.number}"

@@ -101,7 +101,7 @@ class Transaction(models.Model):
             models.CheckConstraint(
                 name="transactions_transaction_amount_within_uint256",
                 condition=Q(transaction_amount_in_wei__gte=0, transaction_amount_in_wei__lte=WEI_MAX)
-                & (~Q(kind="payment") | Q(transaction_amount_in_wei__gt=0)),
+                & (~Q(kind__in=["payment", "sweep"]) | Q(transaction_amount_in_wei__gt=0)),
             ),
             models.CheckConstraint(
                 name="transactions_transaction_fee_within_uint256",
@@ -166,6 +166,10 @@ class Transaction(models.Model):
                 name="transactions_transaction_settled_at_when_settled",
                 condition=Q(stage="SETTLED", settled_at__isnull=False)
                 | (~Q(stage="SETTLED") & Q(settled_at__isnull=True)),
+            ),
+            models.CheckConstraint(
+                name="transactions_transaction_sweep_bound_to_its_wallet",
+                condition=~Q(kind="sweep") | Q(wallet__isnull=False),
             ),
             models.CheckConstraint(
                 name="transactions_transaction_in_review_waits_for_people_only",

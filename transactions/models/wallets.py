@@ -1,15 +1,26 @@
-"""Hot wallets: the addresses that pay."""
+"""Wallets: the addresses that pay, and those that are paid to."""
 
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 
 from accounts.models import Account
+from transactions.states import WalletRole
 
 
 class Wallet(models.Model):
-    """A hot wallet: the address that pays, the next nonce to assign, and its account in the ledger."""
+    """An address with a key of the desk's, the next nonce to assign, and its account in the ledger.
 
+    A hot wallet pays. A deposit address is paid to, for the account that it credits; its key is derived from the seed
+    by that account's id (BIP-44: m/44'/60'/0'/0/id).
+    """
+
+    role = models.CharField(
+        max_length=10, choices=WalletRole.choices, default=WalletRole.HOT, db_default=WalletRole.HOT, editable=False
+    )
+    credits = models.OneToOneField(
+        Account, on_delete=models.PROTECT, null=True, blank=True, related_name="deposit_address", editable=False
+    )
     address = models.CharField(max_length=42, unique=True, editable=False)
     account = models.OneToOneField(Account, on_delete=models.PROTECT, related_name="wallet", editable=False)
     next_nonce = models.BigIntegerField(default=0, editable=False)
@@ -39,11 +50,21 @@ class Wallet(models.Model):
         editable=False,
         help_text="The newest block that was seen to hold one of its transactions.",
     )
+    opened_at_block = models.BigIntegerField(
+        default=0,
+        db_default=0,
+        editable=False,
+        help_text="The block by which it was opened: what it held then is booked, what comes later is a deposit.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         ordering = ["id"]
         constraints = [
+            models.CheckConstraint(
+                name="transactions_wallet_deposit_address_of_an_account",
+                condition=Q(role="deposit", credits__isnull=False) | Q(role="hot", credits__isnull=True),
+            ),
             models.CheckConstraint(
                 name="transactions_wallet_paused_with_a_reason",
                 condition=Q(paused_at__isnull=True, paused_reason="")
@@ -62,3 +83,8 @@ class Wallet(models.Model):
 
     def __str__(self) -> str:
         return self.address
+
+    @property
+    def takes_payments(self) -> bool:
+        """Say whether payments may leave it."""
+        return self.role == WalletRole.HOT and self.paused_at is None and self.draining_at is None

@@ -3,17 +3,20 @@
 import logging
 from collections.abc import Collection, Iterable
 
+from django.conf import settings
 from django.db import connection
 from django.db import transaction as db_transaction
 from django.utils import timezone
 
+from accounts.locks import advisory_lock
 from transactions.chain.client import Chain
 from transactions.chain.exceptions import ChainForkError
 from transactions.chain.types import BlockHeader
-from transactions.models import Block, Transaction
+from transactions.models import Block, Deposit, Transaction
+from transactions.services import deposits
 from transactions.services.moves import move_transactions
 from transactions.services.reverse import reverse_settlements
-from transactions.states import Stage
+from transactions.states import DepositStatus, Stage
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +42,7 @@ def record_head(chain: Chain, head: BlockHeader) -> list[int]:
     last = Block.objects.order_by("-number").first()
     if last is None:
         # Some blocks below the head, so that a reorg is understood from the start.
-        _save(_walk(chain, max(0, head.number - STEP), head))
+        _save(_walk(chain, max(0, head.number - max(STEP, settings.CONFIRMATIONS)), head))
         return []
     path = _walk(chain, last.number + 1, head)
     if path and path[0].parent_hash == last.hash:
@@ -54,6 +57,20 @@ def record_head(chain: Chain, head: BlockHeader) -> list[int]:
     if head.number > last.number and not path:
         return []
     return _change_branch(chain, head, min(head.number - 1, last.number))
+
+
+def walked_and_final(chain: Chain) -> int:
+    """Return a block that no reorg is waited for any more, with all later ones walked or about to be.
+
+    :raises ChainError: when the node doesn't answer.
+    """
+    head = chain.view([], with_finalized=False).head
+    if Block.newest_number() is None:
+        # The follower begins its walk at the head of the day it first runs, which may be later.
+        with advisory_lock("follow") as held:
+            if held:
+                record_head(chain, head)
+    return max(0, head.number - settings.CONFIRMATIONS)
 
 
 def is_recorded(head: BlockHeader) -> bool:
@@ -77,7 +94,9 @@ def record_numbers(chain: Chain, numbers: Collection[int]) -> None:
 def forget_old(head_number: int) -> None:
     """Delete blocks far below the head that no transaction waits in."""
     waiting = Transaction.objects.filter(stage=Stage.MINED).values("block_number")
-    Block.objects.filter(number__lt=head_number - KEPT).exclude(number__in=waiting).delete()
+    deposited = Deposit.objects.filter(status=DepositStatus.WAITING).values("block_number")
+    old = Block.objects.filter(number__lt=head_number - KEPT, taken_in_at__isnull=False)
+    old.exclude(number__in=waiting).exclude(number__in=deposited).delete()
 
 
 def _walk(chain: Chain, first_number: int, head: BlockHeader) -> list[BlockHeader]:
@@ -105,6 +124,7 @@ def _change_branch(chain: Chain, head: BlockHeader, from_number: int) -> list[in
     with db_transaction.atomic():
         Block.objects.filter(number__gt=fork_number).delete()
         _save(path)
+        deposits.take_back(fork_number, timezone.now())
         return _take_back(fork_number)
 
 
@@ -178,5 +198,5 @@ def _save(headers: Iterable[BlockHeader]) -> None:
         ],
         update_conflicts=True,
         unique_fields=["number"],
-        update_fields=["hash", "parent_hash", "timestamp"],
+        update_fields=["hash", "parent_hash", "timestamp", "intake_from", "taken_in_at"],
     )

@@ -15,7 +15,7 @@ from django.db import transaction as db_transaction
 from django.utils import timezone
 
 from accounts.exceptions import AccountsError
-from accounts.keys import Signer, SignerUnavailableError, load_signer, sign_transfers
+from accounts.keys import Signer, SignerUnavailableError, sign_transfers
 from accounts.locks import advisory_lock
 from transactions.chain.client import Chain, get_chain
 from transactions.chain.exceptions import ChainError
@@ -29,7 +29,7 @@ from transactions.services.pricing import PLAIN_GAS, price_transfer
 from transactions.services.refuse import refuse_unsigned
 from transactions.services.replace import has_stuck, replace_stuck
 from transactions.services.send import resend_signed, send_attempts, set_wait_reason
-from transactions.services.wallets import signing_wallets
+from transactions.services.wallets import load_wallets_signer, signing_wallets
 from transactions.states import FailureReason, Purpose, Stage, WaitReason
 from txnsite.faults import fault_point
 
@@ -66,11 +66,10 @@ def broadcast_payments(chain: Chain | None = None) -> int:
         wallets = signing_wallets()
         signers = _load_signers(wallets)
         taken = _resend(signers, chain) + _mend(signers, chain)
-        sending = {wallet: signer for wallet, signer in signers.items() if wallet.draining_at is None}
-        if sending:
-            taken += _broadcast_batches(sending, chain)
-        else:
+        if not any(wallet.takes_payments for wallet in signers):
             _wait_for_wallets(wallets)
+        if signers:
+            taken += _broadcast_batches(signers, chain)
         _tell_unclear()
         return taken
 
@@ -89,7 +88,7 @@ def _load_signers(wallets: Iterable[Wallet]) -> Signers:
     signers: Signers = {}
     for wallet in wallets:
         try:
-            signers[wallet] = load_signer(wallet.address)
+            signers[wallet] = load_wallets_signer(wallet)
         except AccountsError as error:
             logger.error("Wallet %s can't sign: %s", wallet, error)  # noqa: TRY400 (no traceback near keys)
     return signers
@@ -129,14 +128,15 @@ def _mend(signers: Signers, chain: Chain) -> int:
 
 def _wait_for_wallets(wallets: list[Wallet]) -> None:
     """Say what payments wait for while no wallet can be given any."""
-    if not any(wallet.draining_at is None for wallet in wallets):
+    paying = [wallet for wallet in wallets if wallet.takes_payments]
+    if not paying:
         reason = WaitReason.WALLET
-    elif _load_signers(wallets):
+    elif _load_signers(paying):
         # It is that wallet's turn to get rid of what it has signed.
         return
     else:
         reason = WaitReason.KEY
-    set_wait_reason({row.pk: reason for row in _accepted()})
+    set_wait_reason({row.pk: reason for row in _accepted() if row.wallet_id is None})
 
 
 def _tell_unclear() -> None:
@@ -148,9 +148,14 @@ def _tell_unclear() -> None:
         set_wait_reason(dict.fromkeys(ids, WaitReason.UNCLEAR))
 
 
-def _accepted(after_id: int = 0) -> list[Transaction]:
-    """Return the next payments to send, but none that a transaction which nobody can tell may have paid already."""
+def _accepted(after_id: int = 0, *, bound: bool = False) -> list[Transaction]:
+    """Return the next payments to send, but none that a transaction which nobody can tell may have paid already.
+
+    :param bound: only those that must leave a wallet of their own.
+    """
     waiting = Transaction.objects.filter(stage=Stage.ACCEPTED, pk__gt=after_id)
+    if bound:
+        waiting = waiting.filter(wallet__isnull=False)
     until = unclear_until()
     if until is not None:
         waiting = waiting.filter(accepted_at__gt=until)
@@ -165,7 +170,7 @@ def _broadcast_batches(signers: Signers, chain: Chain) -> int:
     taken = after_id = 0
     deadline = time.monotonic() + RUN_SECONDS
     while signers and time.monotonic() < deadline:
-        batch = _accepted(after_id)
+        batch = _accepted(after_id, bound=not any(wallet.takes_payments for wallet in signers))
         try:
             sent = _broadcast_batch(batch, signers, chain) if batch else None
         except _UnfitWalletError:
@@ -192,7 +197,7 @@ def _broadcast_batch(batch: list[Transaction], signers: Signers, chain: Chain) -
     try:
         purses = open_purses(signers, chain)
         wallets = share_out(batch, purses)
-        set_wait_reason({row.pk: WaitReason.IN_FLIGHT for row in batch if row.pk not in wallets})
+        set_wait_reason({row.pk: _why_not_placed(row, signers) for row in batch if row.pk not in wallets})
         batch = [row for row in batch if row.pk in wallets]
         if not batch:
             return None
@@ -221,6 +226,11 @@ def _broadcast_batch(batch: list[Transaction], signers: Signers, chain: Chain) -
         if sent < len(attempts):
             return None
     return None if _is_too_dear(terms.quote) else sent
+
+
+def _why_not_placed(row: Transaction, signers: Signers) -> WaitReason:
+    is_bound_elsewhere = row.wallet_id is not None and row.wallet_id not in {wallet.pk for wallet in signers}
+    return WaitReason.KEY if is_bound_elsewhere else WaitReason.IN_FLIGHT
 
 
 def _transfers(batch: list[Transaction], wallets: dict[int, Wallet]) -> list[Transfer]:
@@ -257,16 +267,18 @@ def _sign(plan: Plan, signers: Signers) -> dict[Wallet, list[Attempt]]:
 def _save_attempts(signed: dict[Wallet, list[Attempt]]) -> list[Attempt]:
     """Claim the nonces and the payments and save the signed bytes, all or nothing, before anything is sent.
 
-    :raises _RacedError: when a wallet was paused, its nonce moved, or a payment is no longer ACCEPTED.
+    :raises _RacedError: when a wallet was paused, or drained before a payment, its nonce moved, or a payment is no
+        longer ACCEPTED.
     """
     now = timezone.now()
     attempts = [attempt for of_wallet in signed.values() for attempt in of_wallet]
     with db_transaction.atomic():
         for wallet in sorted(signed, key=lambda wallet: wallet.pk):
             first, last = signed[wallet][0].nonce, signed[wallet][-1].nonce
-            if not Wallet.objects.filter(
-                pk=wallet.pk, next_nonce=first, paused_at__isnull=True, draining_at__isnull=True
-            ).update(next_nonce=last + 1):
+            fit = Wallet.objects.filter(pk=wallet.pk, next_nonce=first, paused_at__isnull=True)
+            if any(attempt.transaction.wallet_id is None for attempt in signed[wallet]):
+                fit = fit.filter(draining_at__isnull=True)
+            if not fit.update(next_nonce=last + 1):
                 raise _RacedError
         moved = move_transactions(
             [attempt.transaction_id for attempt in attempts],

@@ -13,11 +13,13 @@ from transactions.chain.types import NonceCount, Receipt
 from transactions.detail import announce_head
 from transactions.models import Attempt, Block, Transaction, Wallet
 from transactions.services.blocks import forget_old, is_recorded, record_head, record_numbers
+from transactions.services.deposits import credit_final
+from transactions.services.intake import forget_old_contents
 from transactions.services.moves import move_transactions
 from transactions.services.nonces import explain_used_nonces, note_strangers
 from transactions.services.send import resend, resend_dropped
 from transactions.services.settle import final_block_number, settle_final
-from transactions.states import Stage, WaitReason
+from transactions.states import Stage, WaitReason, WalletRole
 from txnsite.faults import fault_point
 
 ATTEMPTS_MAX = 10_000
@@ -55,20 +57,23 @@ def follow_chain(chain: Chain | None = None) -> int:
             if is_new:
                 _look_for_the_missing(wallet, newest_sent, count, view.head.number, chain)
         fault_point("follow.before_settle")
-        settled = settle_final(final_block_number(view), timezone.now())
+        final_number = final_block_number(view)
+        settled = settle_final(final_number, timezone.now())
+        credit_final(final_number, timezone.now())
         if view.head.number % 100 == 0:
             forget_old(view.head.number)
+            forget_old_contents(view.head.number)
         return settled
 
 
 def _wallets_to_watch() -> dict[Wallet, int | None]:
-    """Return the wallets that may send and those of which something is under way, in id order, with a nonce each.
+    """Return the hot wallets that may send and whatever has something under way, in id order, with a nonce each.
 
     The nonce is the newest that had been sent before the chain is asked, of those under way.
     """
     under_way = Transaction.objects.filter(wallet=OuterRef("pk"), stage__in=[Stage.SIGNED, Stage.BROADCAST])
     sent = under_way.filter(stage=Stage.BROADCAST).order_by("-nonce").values("nonce")[:1]
-    wallets = Wallet.objects.filter(Q(paused_at__isnull=True) | Exists(under_way)).order_by("id")
+    wallets = Wallet.objects.filter(Q(role=WalletRole.HOT, paused_at__isnull=True) | Exists(under_way)).order_by("id")
     return {wallet: wallet.newest_sent for wallet in wallets.annotate(newest_sent=Subquery(sent))}
 
 

@@ -12,8 +12,8 @@ from transactions.states import FailureReason, Kind, Purpose
 class Settled:
     """A transaction in a block that is final. Amounts are wei.
 
-    `purpose` is that of the attempt which the block holds, and `strangers_value_in_wei` what it moved if we did not
-    sign it.
+    `to_wallet_account_id` is the account of the wallet that a sweep goes to, `purpose` that of the attempt which the
+    block holds, and `strangers_value_in_wei` what it moved if we did not sign it.
     """
 
     id: int
@@ -22,6 +22,7 @@ class Settled:
     reversals: int
     account_id: int
     wallet_account_id: int
+    to_wallet_account_id: int | None
     amount_in_wei: int
     fee_total_in_wei: int
     fee_blockchain_in_wei: int
@@ -41,9 +42,10 @@ class Settled:
     @property
     def failure_reason(self) -> str:
         """Return why it failed, or nothing; what is nobody's payment is done when it is mined."""
-        if self.is_paid or (self.kind != Kind.PAYMENT and self.succeeded):
+        moves_money = self.kind in (Kind.PAYMENT, Kind.SWEEP)
+        if self.succeeded and (self.purpose == Purpose.PAYMENT or not moves_money):
             return ""
-        if self.kind != Kind.PAYMENT:
+        if not moves_money:
             return FailureReason.REVERTED.value
         if self.purpose == Purpose.CANCEL:
             return FailureReason.CANCELLED.value
@@ -62,6 +64,8 @@ def settlement_of(row: Settled, own_accounts: Mapping[AccountKind, int]) -> Jour
     if row.is_paid:
         return _journal_of_success(row, own_accounts[AccountKind.FEE_INCOME])
     fee = row.fee_blockchain_in_wei
+    if row.kind == Kind.SWEEP and row.purpose == Purpose.PAYMENT and row.succeeded and row.to_wallet_account_id:
+        return _journal_of_sweep(row, row.to_wallet_account_id, own_accounts[AccountKind.NETWORK_FEES])
     if row.purpose == Purpose.STRANGER:
         moved = fee + (row.strangers_value_in_wei if row.succeeded else 0)
         return _journal(row, moved, own_accounts[AccountKind.EXTERNAL_FUNDING], "Wallet used by another program")
@@ -79,6 +83,17 @@ def _journal_of_success(row: Settled, fee_income_id: int) -> JournalDraft:
     if income:
         entries.append((fee_income_id, income))
     return JournalDraft(JournalKind.SETTLEMENT, row.source, entries, "Payment successful")
+
+
+def _journal_of_sweep(row: Settled, to_wallet_account_id: int, network_fees_id: int) -> JournalDraft:
+    """What left one wallet of the desk's has come to another; the network's fee is an expense."""
+    fee = row.fee_blockchain_in_wei
+    entries = [
+        (row.wallet_account_id, row.amount_in_wei + fee),
+        (to_wallet_account_id, -row.amount_in_wei),
+        *([(network_fees_id, -fee)] if fee else []),
+    ]
+    return JournalDraft(JournalKind.SETTLEMENT, row.source, entries, "Deposits swept")
 
 
 def _journal(row: Settled, moved_in_wei: int, opposite_id: int, description: str) -> JournalDraft | None:

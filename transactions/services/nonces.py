@@ -133,7 +133,7 @@ def claim_next_nonce(wallet: Wallet, nonce: int) -> bool:
 
 def unsigned_attempt(row: Transaction, wallet: Wallet, mined: MinedTransaction) -> Attempt:
     """Return the attempt, not saved yet, that a transaction signed elsewhere is for a row of ours."""
-    if row.kind == Kind.PAYMENT and is_payment(row, mined):
+    if row.kind in (Kind.PAYMENT, Kind.SWEEP) and is_payment(row, mined):
         purpose = Purpose.PAYMENT
     elif (mined.to_address, mined.value_in_wei) == (wallet.address, 0):
         purpose = Purpose.CANCEL

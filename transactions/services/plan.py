@@ -75,17 +75,23 @@ def open_purses(wallets: Iterable[Wallet], chain: Chain) -> list[Purse]:
 
 
 def share_out(batch: Sequence[Transaction], purses: Sequence[Purse]) -> dict[int, Wallet]:
-    """Choose a wallet for each payment, by the payment's id: always the one with most left and room for one more.
+    """Choose a wallet for each payment, by the payment's id: always the hot one with most left and room for one more.
 
-    Payments that no wallet has room for are absent.
+    A sweep leaves the wallet that it is bound to. What no wallet has room for is absent.
     """
-    left = {purse.wallet: purse.left_in_wei for purse in purses}
-    room = {purse.wallet: purse.room for purse in purses}
+    bound = {purse.wallet.pk: purse.wallet for purse in purses}
+    hot = [purse for purse in purses if purse.wallet.takes_payments]
+    left = {purse.wallet: purse.left_in_wei for purse in hot}
+    room = {purse.wallet: purse.room for purse in hot}
     chosen: dict[int, Wallet] = {}
     for row in batch:
+        if row.wallet_id is not None:
+            if row.wallet_id in bound:
+                chosen[row.pk] = bound[row.wallet_id]
+            continue
         open_ones = [wallet for wallet in left if room[wallet] > 0]
         if not open_ones:
-            break
+            continue
         wallet = max(open_ones, key=lambda wallet: left[wallet])
         chosen[row.pk] = wallet
         left[wallet] -= row.total_in_wei

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from django.db import transaction as db_transaction
 
 from accounts.ledger import post
+from transactions.models import Transaction
 from transactions.services.moves import move_transactions
-from transactions.states import UNSIGNED, FailureReason, Stage, Status, WaitReason
+from transactions.states import UNSIGNED, FailureReason, Kind, Stage, Status, WaitReason
 
 
 def refuse_unsigned(details: Mapping[int, str], reason: FailureReason, now: dt.datetime) -> list[int]:
@@ -33,5 +34,7 @@ def refuse_unsigned(details: Mapping[int, str], reason: FailureReason, now: dt.d
                 "needs_attention": False,
             },
         )
-        post(now=now, release_holds=[str(row_id) for row_id in moved])
+        # What the desk moves between its own wallets holds nothing.
+        payments = Transaction.objects.filter(pk__in=moved, kind=Kind.PAYMENT).order_by("pk")
+        post(now=now, release_holds=[row.ledger_source for row in payments])
     return moved

@@ -52,7 +52,8 @@ class _Stuck:
     @property
     def purpose(self) -> Purpose:
         """Return what the next attempt is to do."""
-        cancelled = self.row.cancel_requested_at is not None or self.row.kind != Kind.PAYMENT
+        pays = self.row.kind in (Kind.PAYMENT, Kind.SWEEP)
+        cancelled = self.row.cancel_requested_at is not None or not pays
         return Purpose.CANCEL if cancelled else Purpose.PAYMENT
 
     @property

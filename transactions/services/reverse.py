@@ -63,9 +63,9 @@ def reverse_settlements(ids: Sequence[int], now: dt.datetime) -> list[int]:
 
 
 def recover_losses(sources: Sequence[str], now: dt.datetime) -> None:
-    """Take back what the desk made up for, of payments that give their money back once more after all.
+    """Take back what the desk made up for, of payments and deposits that give the money after all.
 
-    Run it in the database transaction that releases their holds.
+    Run it in the database transaction that makes it available.
     """
     if not sources:
         return

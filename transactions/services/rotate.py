@@ -23,10 +23,11 @@ from transactions.chain.types import FeeQuote
 from transactions.exceptions import WalletStateError
 from transactions.models import Transaction, Wallet
 from transactions.services import wallet_care
+from transactions.services.blocks import walked_and_final
 from transactions.services.pricing import PLAIN_GAS
 from transactions.services.sweep import FEE_MARGIN, order_move
-from transactions.services.wallets import insert_wallet
-from transactions.states import Status
+from transactions.services.wallets import Opening, find_opening, open_wallet
+from transactions.states import Status, WalletRole
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def rotate_key(
     with advisory_lock("rotate_key") as is_mine:
         if not is_mine:
             raise WalletStateError("Another rotation is being worked on; run this again when that is done.")
-        wallet = Wallet.objects.filter(address=address).first()
+        wallet = Wallet.objects.filter(address=address, role=WalletRole.HOT).first()
         if wallet is None:
             raise WalletStateError(f"There is no hot wallet {address}.")
         begun: tuple[str, ...] = ()
@@ -77,16 +78,16 @@ def _begin(
     wallet: Wallet, actor: User | None, reason: str, to_address: str | None, now: dt.datetime, chain: Chain
 ) -> tuple[str, ...]:
     """Have a new wallet take over from the old one, for good."""
-    # Asked first: without a node there would be a key that no row knows of.
-    chain.pending_nonces([wallet.address])
     if to_address is None:
+        # Asked first: without a node there would be a key that no row knows of. Its address is known to nobody yet.
+        opening = Opening(walked_and_final(chain), balance_in_wei=0, nonce_count=0)
         new_address = create_keystore(settings.KEYSTORE_DIR, settings.KEYSTORE_PASSPHRASE)
     else:
         new_address = load_signer(to_address).address
-    next_nonce = chain.pending_nonces([new_address])[new_address]
+        opening = find_opening(new_address, chain)
     with db_transaction.atomic():
-        new = insert_wallet(new_address, next_nonce=next_nonce)
-        if new == wallet or new.draining_at is not None:
+        new = open_wallet(new_address, opening)
+        if new == wallet or new.role != WalletRole.HOT or new.draining_at is not None:
             raise WalletStateError(f"{new} can't take over: it is no hot wallet that may be given payments.")
         if wallet.draining_at is None:
             wallet_care.drain(actor=actor, wallet_id=wallet.pk, reason=reason, now=now)

@@ -32,7 +32,7 @@ WITH judged AS (
                     THEN payment.transaction_fee_blockchain_in_wei
                          + CASE WHEN attempt.purpose = 'stranger' AND payment.succeeded_on_chain
                                     THEN attempt.value_in_wei
-                                WHEN payment.kind = 'payment' AND payment.status = 'SUCCESSFUL'
+                                WHEN payment.kind IN ('payment', 'sweep') AND payment.status = 'SUCCESSFUL'
                                     THEN payment.transaction_amount_in_wei
                                 ELSE 0 END
                     ELSE 0 END AS wallets_change_expected,

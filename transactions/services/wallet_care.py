@@ -4,6 +4,7 @@ import datetime as dt
 
 from django.conf import settings
 from django.db import transaction as db_transaction
+from django.db.models import Q
 
 from accounts.keys import load_signer
 from accounts.models import AlertKind, User
@@ -16,31 +17,24 @@ from transactions.models import Transaction, Wallet
 from transactions.services.attempts import insert_attempts
 from transactions.services.moves import move_transactions
 from transactions.services.nonces import claim_next_nonce, is_payment, take_in_stranger, unsigned_attempt
-from transactions.services.wallets import insert_wallet, pause_wallet, sending_wallets
+from transactions.services.wallets import find_opening, open_wallet, pause_wallet, sending_wallets
 from transactions.states import Stage, WaitReason
 
 
 def add_wallet(*, actor: User | None, address: str, chain: Chain | None = None) -> Wallet:
-    """Let the desk pay from an address whose key it has, and that holds nothing yet.
+    """Let the desk pay from an address whose key it has; what it holds is booked as funding.
 
     :param address: in EIP-55 form.
-    :raises WalletStateError: when it is a wallet already, or holds ether that the ledger would not know of.
+    :raises WalletStateError: when it is a wallet already.
     :raises AccountsError: when no signer has its key, or it can't be opened.
     :raises ChainError: when no node answers.
     """
     load_signer(address)
     if Wallet.objects.filter(address=address).exists():
         raise WalletStateError(f"{address} is a wallet already.")
-    chain = chain or get_chain()
-    balance = chain.balances([address], block_number=None)[address]
-    if balance:
-        raise WalletStateError(
-            f"{address} holds {format_ether(balance)} ETH, of which the ledger would not know. Add an empty wallet and "
-            "send ether to it then."
-        )
-    next_nonce = chain.pending_nonces([address])[address]
+    opening = find_opening(address, chain or get_chain())
     with db_transaction.atomic():
-        wallet = insert_wallet(address, next_nonce=next_nonce)
+        wallet = open_wallet(address, opening)
         record_audit(actor=actor, action="wallet.added", target=wallet)
     return wallet
 
@@ -125,7 +119,11 @@ def identify_nonce(
         if payment_id is None:
             done = take_in_stranger(wallet, mined)
         else:
-            row = Transaction.objects.select_for_update(no_key=True).filter(pk=payment_id, stage=Stage.ACCEPTED).first()
+            row = (
+                Transaction.objects.select_for_update(no_key=True)
+                .filter(Q(wallet__isnull=True) | Q(wallet=wallet), pk=payment_id, stage=Stage.ACCEPTED)
+                .first()
+            )
             if row is None or not is_payment(row, mined):
                 raise NotTheSamePaymentError
             done = claim_next_nonce(wallet, mined.nonce)

@@ -1,19 +1,35 @@
-"""Hot wallets: register them and choose those that may send."""
+"""Wallets: register those that pay, and choose those that may."""
 
 import datetime as dt
+from dataclasses import dataclass
 
 from django.db import transaction as db_transaction
+from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
 
-from accounts.models import Account, AccountKind, AlertKind
+from accounts.keys import Signer, load_deposit_signer, load_signer
+from accounts.ledger import JournalDraft, post, system_account
+from accounts.models import Account, AccountKind, AlertKind, JournalKind
 from accounts.services.alerts import raise_alert
 from transactions.chain.client import Chain, get_chain
-from transactions.models import Wallet
+from transactions.models import Block, Transaction, Wallet
+from transactions.services.blocks import walked_and_final
+from transactions.states import Stage, WalletRole
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What an address held and how many transactions it had sent, at a block that is final."""
+
+    block_number: int
+    balance_in_wei: int
+    nonce_count: int
 
 
 def register_wallet(address: str, *, chain: Chain | None = None) -> Wallet:
     """Return the wallet of an address, made with its ledger account if it is new.
 
-    Its first nonce is the node's `pending` count, so that transactions sent before by other means are counted.
+    It is opened by what it held, and had sent, at a block that is final; the desk finds what comes or goes later.
 
     :param address: in EIP-55 form; its key must be in the keystore for it to send.
     :raises ChainError: when the node doesn't answer.
@@ -21,30 +37,66 @@ def register_wallet(address: str, *, chain: Chain | None = None) -> Wallet:
     existing = Wallet.objects.filter(address=address).first()
     if existing is not None:
         return existing
-    next_nonce = (chain or get_chain()).pending_nonces([address])[address]
-    return insert_wallet(address, next_nonce=next_nonce)
+    return open_wallet(address, find_opening(address, chain or get_chain()))
+
+
+def find_opening(address: str, chain: Chain) -> Opening:
+    """Return what an address held and had sent at a block that is final.
+
+    :raises ChainError: when the node doesn't answer.
+    """
+    number = walked_and_final(chain)
+    return Opening(
+        block_number=number,
+        balance_in_wei=chain.balances([address], block_number=number)[address],
+        nonce_count=chain.nonces([address], block_number=number)[address],
+    )
 
 
 @db_transaction.atomic
-def insert_wallet(address: str, *, next_nonce: int) -> Wallet:
+def open_wallet(address: str, opening: Opening) -> Wallet:
     """Return the wallet of an address, made with its ledger account if it is new."""
     account = Account.objects.create(kind=AccountKind.HOT_WALLET, name=f"Hot wallet {address}")
+    number = opening.block_number
     wallet, created = Wallet.objects.get_or_create(
-        address=address, defaults={"account": account, "next_nonce": next_nonce}
+        address=address,
+        defaults={"account": account, "next_nonce": opening.nonce_count, "opened_at_block": number},
     )
     if not created:
         account.delete()
+        return wallet
+    if opening.balance_in_wei:
+        post(now=timezone.now(), journals=[_journal_of_opening(wallet, opening)])
+    # Those blocks may have been searched before there was this wallet to find.
+    Block.objects.filter(number__gt=number).update(intake_from=None, taken_in_at=None)
     return wallet
 
 
 def signing_wallets() -> list[Wallet]:
-    """Return the wallets for which something may be signed, in id order."""
-    return list(Wallet.objects.filter(paused_at__isnull=True).order_by("id"))
+    """Return the wallets for which something may have to be signed, in id order.
+
+    Of deposit addresses, of which there may be very many, only those that something is to leave.
+    """
+    under_way = Transaction.objects.filter(wallet=OuterRef("pk")).exclude(stage=Stage.SETTLED)
+    wallets = Wallet.objects.filter(Q(role=WalletRole.HOT) | Exists(under_way), paused_at__isnull=True)
+    return list(wallets.order_by("id"))
 
 
 def sending_wallets() -> list[Wallet]:
-    """Return the wallets that may be given payments, in id order."""
-    return [wallet for wallet in signing_wallets() if wallet.draining_at is None]
+    """Return the hot wallets that may be given payments, in id order."""
+    return list(
+        Wallet.objects.filter(role=WalletRole.HOT, paused_at__isnull=True, draining_at__isnull=True).order_by("id")
+    )
+
+
+def load_wallets_signer(wallet: Wallet) -> Signer:
+    """Return the signer for a wallet: its own key, or for a deposit address the one derived from the seed.
+
+    :raises AccountsError: when the key isn't there or can't be used.
+    """
+    if wallet.credits_id is None:
+        return load_signer(wallet.address)
+    return load_deposit_signer(wallet.credits_id)
 
 
 def pause_wallet(wallet: Wallet, reason: str, now: dt.datetime) -> None:
@@ -53,3 +105,10 @@ def pause_wallet(wallet: Wallet, reason: str, now: dt.datetime) -> None:
         unpaused = Wallet.objects.filter(pk=wallet.pk, paused_at__isnull=True)
         if unpaused.update(paused_at=now, paused_reason=reason[:500]):
             raise_alert(kind=AlertKind.WALLET_PAUSED, subject=wallet.address, message=reason, now=now)
+
+
+def _journal_of_opening(wallet: Wallet, opening: Opening) -> JournalDraft:
+    funding_id = system_account(AccountKind.EXTERNAL_FUNDING).pk
+    entries = [(wallet.account_id, -opening.balance_in_wei), (funding_id, opening.balance_in_wei)]
+    words = f"What it held at block {opening.block_number}"
+    return JournalDraft(JournalKind.WALLET_FUNDING, f"opening {wallet.address}", entries, words)

@@ -92,7 +92,10 @@ class Stack:
             Web(port=self.port, env={**self.env, "DATABASE_POOL": "1"}, log_path=log("web")),
             CeleryWorker(queues=["money"], concurrency=2, env=self.env, log_path=log("worker-money")),
             CeleryWorker(
-                queues=["files", "housekeeping"], name="worker-files", env=self.env, log_path=log("worker-files")
+                queues=["deposits", "files", "housekeeping"],
+                name="worker-files",
+                env=self.env,
+                log_path=log("worker-files"),
             ),
             Beat(env=self.env, log_path=log("beat")),
             Flower(port=self.flower_port, env=self.env, log_path=log("flower")),

@@ -50,9 +50,6 @@ def _wallet() -> Wallet:
     chain = get_chain()
     if chain.balances([address], block_number=None)[address] == 0:
         fund_from_node_account(settings.CHAIN_RPC_URLS[0], address, WALLET_FUNDS_IN_WEI)
-    # What the chain says is what is booked, once: a run that died after funding is completed here.
-    balance = chain.balances([address], block_number=None)[address]
-    _post(JournalKind.WALLET_FUNDING, address, wallet.account_id, -balance, "Funded from the development node")
     return wallet
 
 

@@ -13,7 +13,7 @@ from transactions.services.wallet_care import add_wallet
 
 
 class Command(BaseCommand):
-    help = "Let the desk pay from an address whose key it has. It must be empty: send ether to it afterwards."
+    help = "Let the desk pay from an address whose key it has. What it holds, and what comes later, is booked by itself."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("address", help="as create_key or list_keys shows it")
@@ -26,4 +26,4 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         except ChainError as error:
             raise CommandError(f"The node can't be asked: {error}") from None
-        self.stdout.write(f"{wallet} may pay from now on. Send ether to it.")
+        self.stdout.write(f"{wallet} may pay from now on.")

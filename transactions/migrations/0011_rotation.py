@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("transactions", "0008_queue")]
+    dependencies = [("transactions", "0010_deposit_rules")]
     operations = [
         migrations.AddField(
             model_name="wallet",

@@ -1,0 +1,185 @@
+"""Take in blocks: store each whole, check it against the walked chain, and record what it brings to our addresses.
+
+Three steps a block, each safe to repeat: what a step has done is in its row. The list of blocks to take in is that of
+walked blocks without `taken_in_at`; a block that a reorg has replaced is a new row in it.
+"""
+
+import datetime as dt
+import zlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from django.db import connection
+from django.db import transaction as db_transaction
+from django.utils import timezone
+
+from accounts.models import AlertKind
+from accounts.services.alerts import raise_alert, resolve_alert
+from transactions.chain.bodies import read_body
+from transactions.chain.client import Chain, get_chain
+from transactions.chain.exceptions import ChainReplyError, ChainUnavailableError
+from transactions.chain.types import BlockBody, BlockTransfer, Receipt
+from transactions.models import Attempt, Block, BlockContent, Wallet
+from transactions.states import Kind
+
+TRIED_AGAIN_AFTER = dt.timedelta(seconds=60)
+"""A block whose steps have not ended by then is begun anew: its message was lost, or its worker died."""
+
+LATE_AFTER = dt.timedelta(minutes=15)
+
+CONTENT_KEPT_BLOCKS = 1_000
+
+
+class WalkedBlock(NamedTuple):
+    """A block of the canonical chain, as it was when it was walked."""
+
+    number: int
+    hash: str
+
+
+def claim_blocks(at_once: int, now: dt.datetime) -> list[WalkedBlock]:
+    """Return the oldest blocks that are to be taken in, claimed so that nobody else begins them for a minute.
+
+    :param at_once: how many may be under way, those begun before included.
+    """
+    begun_before = now - TRIED_AGAIN_AFTER
+    under_way = Block.objects.filter(taken_in_at__isnull=True, intake_from__gte=begun_before).count()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            # An array, so that the inner query runs once: as a join it might run again, and claim more.
+            """
+            UPDATE transactions_block SET intake_from = %(now)s WHERE number = ANY(ARRAY(
+                SELECT number FROM transactions_block
+                WHERE taken_in_at IS NULL AND (intake_from IS NULL OR intake_from < %(before)s)
+                ORDER BY number LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+            )) RETURNING number, hash
+            """,
+            {"now": now, "before": begun_before, "limit": max(0, at_once - under_way)},
+        )
+        return sorted(WalkedBlock(*row) for row in cursor.fetchall())
+
+
+def blocks_to_go() -> int:
+    """Return how many walked blocks are not taken in yet."""
+    return Block.objects.filter(taken_in_at__isnull=True).count()
+
+
+def watch_intake(now: dt.datetime) -> None:
+    """Raise an alert when the oldest block that is not taken in was made long ago, and resolve it when none was.
+
+    Until it is, nobody is credited what came with it or later.
+    """
+    oldest = Block.objects.filter(taken_in_at__isnull=True).order_by("number").first()
+    age = 0.0 if oldest is None else now.timestamp() - oldest.timestamp
+    if oldest is not None and age > LATE_AFTER.total_seconds():
+        message = (
+            f"Block {oldest.number} is {age // 60:.0f} minutes old and not searched for deposits yet, nor are later "
+            "ones. The log of the workers of queue deposits says why."
+        )
+        raise_alert(kind=AlertKind.INTAKE_LATE, subject="intake", message=message, now=now)
+    else:
+        resolve_alert(kind=AlertKind.INTAKE_LATE, subject="intake", now=now)
+
+
+def fetch_block(number: int, block_hash: str, *, chain: Chain | None = None) -> None:
+    """Store the whole block as the node gives it, before anything is made of it.
+
+    :raises ChainUnavailableError: when no node has the block of this hash now; a reorg may have replaced it.
+    """
+    if BlockContent.objects.filter(hash=block_hash).exists():
+        return
+    raw = (chain or get_chain()).block_body(number)
+    if raw is None:
+        raise ChainUnavailableError(f"No node has block {number} yet.")
+    found = read_body(raw).header
+    content = BlockContent(hash=found.hash, number=number, body=zlib.compress(raw), fetched_at=timezone.now())
+    BlockContent.objects.bulk_create([content], ignore_conflicts=True)
+    if found.hash != block_hash:
+        raise ChainUnavailableError(f"The node has another block {number} now.")
+
+
+def record_block(number: int, block_hash: str) -> bool:
+    """Check a stored block against the walked one; say whether it is still the chain's.
+
+    :raises ChainReplyError: when the node gave a block that does not connect as the walked one does.
+    """
+    walked = Block.objects.filter(number=number).first()
+    if walked is None or walked.hash != block_hash:
+        return False
+    header = _read(block_hash).header
+    if (header.number, header.hash, header.parent_hash) != (walked.number, walked.hash, walked.parent_hash):
+        raise ChainReplyError(f"Block {number} was given with other fields than when it was walked.")
+    return True
+
+
+def record_transfers(number: int, block_hash: str, *, chain: Chain | None = None) -> int:
+    """Record what a stored block brings to the desk's addresses, and that it is taken in; return how many deposits.
+
+    A transfer of our own between two of our wallets is none: its settlement books both sides. Nor is what a wallet
+    held when it was opened.
+
+    :raises ChainUnavailableError: when a receipt is missing; nothing is recorded then.
+    """
+    transfers = {transfer.hash: transfer for transfer in _read(block_hash).transfers}
+    receivers = {transfer.to_address for transfer in transfers.values()}
+    opened = Wallet.objects.filter(address__in=receivers, opened_at_block__lt=number)
+    wallets = dict(opened.values_list("address", "pk"))
+    ours = {hash_: transfer for hash_, transfer in transfers.items() if transfer.to_address in wallets}
+    swept = Attempt.objects.filter(hash__in=ours, transaction__kind=Kind.SWEEP).values_list("hash", flat=True)
+    for hash_ in swept:
+        del ours[hash_]
+    receipts = (chain or get_chain()).receipts(list(ours)) if ours else {}
+    missing = [hash_ for hash_ in ours if hash_ not in receipts or receipts[hash_].block_hash != block_hash]
+    if missing:
+        raise ChainUnavailableError(f"The node has no receipts of {len(missing)} deposits in block {number} yet.")
+    return _save(number, block_hash, ours, wallets, receipts)
+
+
+def forget_old_contents(head_number: int) -> None:
+    """Delete whole blocks far below the head that were taken in."""
+    waiting = Block.objects.filter(taken_in_at__isnull=True).values("hash")
+    BlockContent.objects.filter(number__lt=head_number - CONTENT_KEPT_BLOCKS).exclude(hash__in=waiting).delete()
+
+
+def _read(block_hash: str) -> BlockBody:
+    content = BlockContent.objects.get(hash=block_hash)
+    return read_body(zlib.decompress(content.body))
+
+
+def _save(
+    number: int,
+    block_hash: str,
+    transfers: Mapping[str, BlockTransfer],
+    wallets: Mapping[str, int],
+    receipts: Mapping[str, Receipt],
+) -> int:
+    """Insert deposits, or put those that had left the chain into this block, if it is still the chain's."""
+    arrived = [transfer for hash_, transfer in transfers.items() if receipts[hash_].succeeded]
+    now = timezone.now()
+    with db_transaction.atomic(), connection.cursor() as cursor:
+        still_there = Block.objects.filter(number=number, hash=block_hash).update(taken_in_at=now)
+        if not still_there:
+            return 0
+        if arrived:
+            cursor.execute(
+                """
+                INSERT INTO transactions_deposit (wallet_id, transaction_hash, from_public_address, amount_in_wei,
+                    status, block_number, block_hash, credits, seen_at)
+                SELECT wallet_id, hash, from_address, amount, 'waiting', %s, %s, 0, %s
+                FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::numeric[])
+                    AS data(wallet_id, hash, from_address, amount)
+                ON CONFLICT (transaction_hash) DO UPDATE
+                SET status = 'waiting', block_number = excluded.block_number, block_hash = excluded.block_hash
+                WHERE transactions_deposit.status <> 'credited'
+                """,
+                [
+                    number,
+                    block_hash,
+                    now,
+                    [wallets[transfer.to_address] for transfer in arrived],
+                    [transfer.hash for transfer in arrived],
+                    [transfer.from_address for transfer in arrived],
+                    [str(transfer.value_in_wei) for transfer in arrived],
+                ],
+            )
+    return len(arrived)

@@ -1,0 +1,92 @@
+"""Sweep: move what came to deposit addresses to a hot wallet, as transactions of the desk's own.
+
+A sweep is a row like a payment, bound to the wallet that it leaves: it is signed, sent, replaced, followed and settled
+in the same way. What moves between two wallets of the desk stays the desk's; only the network's fee is gone.
+"""
+
+import datetime as dt
+import logging
+
+from django.conf import settings
+from django.db import transaction as db_transaction
+from django.db.models import Exists, F, OuterRef
+
+from accounts.ledger import system_account
+from accounts.models import AccountKind
+from transactions.chain.client import Chain, get_chain
+from transactions.models import Deposit, Transaction, Wallet
+from transactions.services.pricing import PLAIN_GAS
+from transactions.services.wallets import sending_wallets
+from transactions.states import DepositStatus, Kind, Stage, WalletRole
+
+logger = logging.getLogger(__name__)
+
+FEE_MARGIN = 4
+"""What is kept back for the fee, in times of what it would be now: a replacement may have to offer more."""
+
+AT_ONCE = 100
+
+
+def sweep_deposits(now: dt.datetime, *, chain: Chain | None = None) -> list[int]:
+    """Order a sweep of each deposit address that holds enough and has none under way; return their ids.
+
+    They go to the hot wallet that holds least. Deposits that are not final yet stay where they are.
+
+    :raises ChainError: when no node answers.
+    """
+    chain = chain or get_chain()
+    hot = sending_wallets()
+    wallets = _sweepable()
+    if not hot or not wallets:
+        return []
+    terms = chain.terms([], [wallet.address for wallet in [*hot, *wallets]])
+    target = min(hot, key=lambda wallet: terms.balances[wallet.address])
+    price = 2 * terms.quote.base_fee_per_gas_in_wei + terms.quote.max_priority_fee_per_gas_in_wei
+    fee_max = FEE_MARGIN * PLAIN_GAS * price
+    ordered = []
+    for wallet in wallets:
+        # The ledger counts what is final, the chain what is there: never move more than either.
+        held = min(-wallet.account.current_balance_in_wei, terms.balances[wallet.address])
+        if held - fee_max >= settings.SWEEP_MIN_IN_WEI:
+            row_id = order_move(wallet, target, held - fee_max, fee_max, now)
+            ordered += [] if row_id is None else [row_id]
+    if ordered:
+        logger.info("Ordered %d sweeps to %s.", len(ordered), target)
+    return ordered
+
+
+def _sweepable() -> list[Wallet]:
+    under_way = Transaction.objects.filter(wallet=OuterRef("pk")).exclude(stage=Stage.SETTLED)
+    rows = (
+        Wallet.objects.filter(role=WalletRole.DEPOSIT, paused_at__isnull=True)
+        .filter(Exists(Deposit.objects.filter(wallet=OuterRef("pk"), status=DepositStatus.CREDITED)))
+        .filter(~Exists(under_way), account__current_balance_in_wei__lt=-settings.SWEEP_MIN_IN_WEI)
+        .select_related("account")
+        .order_by(F("account__current_balance_in_wei"))
+    )
+    return list(rows[:AT_ONCE])
+
+
+def order_move(wallet: Wallet, target: Wallet, amount_in_wei: int, fee_max_in_wei: int, now: dt.datetime) -> int | None:
+    """Let the desk move ether from one of its wallets to another; return the id of the transaction that will.
+
+    Nothing is ordered, and nothing returned, while anything else of the wallet is under way.
+
+    :param fee_max_in_wei: the most that the network may take, beside the amount.
+    """
+    with db_transaction.atomic():
+        Wallet.objects.select_for_update(no_key=True).get(pk=wallet.pk)
+        if Transaction.objects.filter(wallet=wallet).exclude(stage=Stage.SETTLED).exists():
+            return None
+        row = Transaction.objects.create(
+            kind=Kind.SWEEP,
+            stage=Stage.ACCEPTED,
+            user_account=system_account(AccountKind.NETWORK_FEES),
+            wallet=wallet,
+            to_public_address=target.address,
+            transaction_amount_in_wei=amount_in_wei,
+            transaction_fee_total_in_wei=fee_max_in_wei,
+            payload_hash="",
+            accepted_at=now,
+        )
+        return row.pk
