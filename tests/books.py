@@ -3,6 +3,8 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from django.db.models import Q
+
 from accounts.models import Account, AccountKind, Entry, Hold, HoldStatus, Journal, JournalKind
 from tests.fakes.chain import FakeChain
 from transactions.models import Attempt, Transaction, Wallet
@@ -103,7 +105,7 @@ def _check_reversals(rows: Sequence[Transaction], settlements: Mapping[str, dict
 
 def _expected_settlement(row: Transaction) -> dict[int, int]:
     """Return the entries that a payment's settlement must have, by account id."""
-    if row.stage != Stage.SETTLED or row.wallet is None:
+    if row.stage != Stage.SETTLED or row.wallet is None or row.nonce is None:
         return {}
     burned = row.transaction_fee_blockchain_in_wei
     assert burned is not None, f"{row}: settled without its network fee"
@@ -116,6 +118,12 @@ def _expected_settlement(row: Transaction) -> dict[int, int]:
             row.user_account_id: -row.total_in_wei,
             row.wallet.account_id: row.transaction_amount_in_wei + burned,
             income: row.transaction_fee_total_in_wei - burned,
+        }
+    elif row.kind == Kind.SWEEP and attempt.purpose == Purpose.PAYMENT and row.succeeded_on_chain:
+        entries = {
+            row.wallet.account_id: row.transaction_amount_in_wei + burned,
+            Wallet.objects.get(address=row.to_public_address).account_id: -row.transaction_amount_in_wei,
+            Account.objects.get(kind=AccountKind.NETWORK_FEES).pk: -burned,
         }
     else:
         strangers = attempt.purpose == Purpose.STRANGER
@@ -130,7 +138,8 @@ def _expected_settlement(row: Transaction) -> dict[int, int]:
 def _check_wallets(chain: FakeChain) -> None:
     """Compare each wallet's ledger account with the chain to the wei, where nothing of it is in flight."""
     for wallet in Wallet.objects.select_related("account"):
-        in_flight = Transaction.objects.filter(wallet=wallet).exclude(stage=Stage.SETTLED)
+        to_or_from = Q(wallet=wallet) | Q(to_public_address=wallet.address)
+        in_flight = Transaction.objects.filter(to_or_from).exclude(stage=Stage.SETTLED)
         if not in_flight.exists():
             balance = chain.balances([wallet.address], block_number=None)[wallet.address]
             assert -wallet.account.current_balance_in_wei == balance, f"wallet {wallet}: ledger and chain"

@@ -1,6 +1,7 @@
 """Rotating a hot wallet's key: each step, each refusal, and a death at each point."""
 
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,29 @@ from accounts import locks
 from accounts.keys import create_keystore, files, forget_signers, list_keystores, load_signer
 from accounts.models import Alert, AlertKind, AuditEvent
 from accounts.services.alerts import raise_alert
-from tests.desk import ETHER, GWEI, NOW, Crash, Desk, dies, make_address, make_user, stages
+from tests.desk import (
+    ETHER,
+    GWEI,
+    NETWORK_FEE,
+    NOW,
+    WALLET_FUNDS,
+    Crash,
+    Desk,
+    credit,
+    dies,
+    make_address,
+    make_user,
+    stages,
+)
 from tests.transactions.test_nonces import send_elsewhere
 from transactions.chain import use_chain
 from transactions.exceptions import WalletStateError
 from transactions.models import Transaction, Wallet
 from transactions.services import rotate, wallet_care
 from transactions.services.rotate import Standing, rotate_key
+from transactions.services.sweep import FEE_MARGIN
+from transactions.services.verify import check_books
+from transactions.states import Kind
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +135,8 @@ class TestBegin:
     def test_one_that_is_drained_already_is_not_drained_again(self, desk: Desk) -> None:
         wallet_care.drain(actor=make_user(), wallet_id=desk.wallet.pk, reason="x", now=NOW)
         run(desk)
-        assert actions() == ["wallet.draining", "wallet.replaced"]
+        assert actions()[:2] == ["wallet.draining", "wallet.replaced"]
+        assert actions().count("wallet.draining") == 1
 
     def test_what_can_not_be_rotated(self, desk: Desk, keystore_dir: Path) -> None:
         second = desk.add_wallet()
@@ -145,7 +163,7 @@ class TestBegin:
         assert list_keystores(keystore_dir) == [desk.wallet.address]
 
 
-DUST = 2 * rotate.FEE_MARGIN * 21_000 * 3 * GWEI
+DUST = 2 * FEE_MARGIN * 21_000 * 3 * GWEI
 """Up to twice what is kept back for the fee at the fake chain's first prices (twice 1 gwei, and 1 of tip)."""
 
 
@@ -238,8 +256,8 @@ class TestRetire:
         standing = run(desk)
         assert standing.is_over
         assert standing.words[-1] == (
-            "Its key is still in WALLET_PRIVATE_KEYS (environment): take it out there, and restart the workers of queue "
-            "money."
+            "Its key is still in WALLET_PRIVATE_KEYS (environment): take it out there, "
+            "and restart the workers of queue money."
         )
         assert old(desk).retired_at == NOW
 
@@ -293,6 +311,135 @@ def die_at(monkeypatch: pytest.MonkeyPatch, step: str, when: str) -> Callable[[]
 
     monkeypatch.setattr(rotate, step, dying)
     return lambda: bool(fired)
+
+
+FEE_MAX = FEE_MARGIN * 21_000 * 3 * GWEI
+"""What is kept back for the fee at the fake chain's first prices."""
+
+
+def held(desk: Desk, wallet: Wallet) -> tuple[int, int]:
+    """Return what a wallet holds by the chain and by the ledger."""
+    wallet.account.refresh_from_db()
+    on_chain = desk.chain.balances([wallet.address], block_number=None)[wallet.address]
+    return on_chain, -wallet.account.current_balance_in_wei
+
+
+class TestMove:
+    def test_all_but_a_reserve_for_the_fee_goes_to_the_new_one(self, desk: Desk, keystore_dir: Path) -> None:
+        payment = desk.accept()
+        desk.broadcast()
+        assert run(desk).words[-1] == "1 of its transactions are not final yet."
+        desk.run_to_the_end()
+        funds = WALLET_FUNDS - ETHER - NETWORK_FEE
+        moved = Decimal(funds - FEE_MAX) / ETHER
+        standing = run(desk)
+        move = Transaction.objects.get(kind=Kind.SWEEP)
+        assert standing.words == (f"Transaction #{move.pk} moves {moved} ETH to {new(desk)}.",)
+        assert run(desk).words == ("1 of its transactions are not final yet.",), "it is ordered once"
+        event = AuditEvent.objects.get(action="wallet.rest_moved")
+        wanted = {"amount_in_wei": str(funds - FEE_MAX), "to": new(desk).address, "transaction": move.pk}
+        assert event.details == wanted
+        desk.run_to_the_end()
+        assert run(desk).is_over
+        left = FEE_MAX - NETWORK_FEE
+        assert held(desk, old(desk)) == (left, left)
+        assert held(desk, new(desk)) == (funds - FEE_MAX, funds - FEE_MAX)
+        assert list_keystores(keystore_dir) == [new(desk).address]
+        assert desk.chain.paid(payment.to_public_address) == [ETHER]
+        desk.assert_books_balance()
+        assert check_books().is_clean
+
+    def test_payments_wait_for_the_move_and_then_go_out_from_the_new_one(self, desk: Desk) -> None:
+        run(desk)
+        payment = desk.accept()
+        desk.run_to_the_end()
+        assert Transaction.objects.get(pk=payment.pk).wallet == new(desk)
+        assert run_to_the_end(desk).is_over
+        desk.assert_books_balance()
+
+    def test_to_whom_it_goes_in_the_end(self, desk: Desk) -> None:
+        """The new wallet is replaced itself before the old one is empty."""
+        payment = desk.accept()
+        desk.broadcast()
+        run(desk)
+        second = new(desk)
+        third = desk.add_wallet(balance_in_wei=0)
+        rotate_key(
+            actor=None, address=second.address, reason="again", to_address=third.address, now=NOW, chain=desk.chain
+        )
+        desk.run_to_the_end()
+        assert run_to_the_end(desk).is_over
+        assert Transaction.objects.get(kind=Kind.SWEEP).to_public_address == third.address
+        assert old(desk).paused_reason == f"Replaced by {third}; its key is retired."
+        assert stages([payment]) == ["SETTLED"]
+
+    def test_a_move_that_no_block_takes_is_replaced_within_its_reserve(self, desk: Desk, settings: Settings) -> None:
+        run(desk)
+        desk.broadcast()
+        desk.chain.base_fee_per_gas_in_wei = 4 * GWEI
+        for _ in range(settings.REPLACE_AFTER_BLOCKS + 1):
+            desk.chain.mine(empty=True)
+            desk.follow()
+        desk.broadcast()
+        assert run_to_the_end(desk).is_over
+        move = Transaction.objects.get(kind=Kind.SWEEP)
+        assert move.attempts.count() == 2
+        assert (move.transaction_fee_blockchain_in_wei or 0) <= FEE_MAX
+        desk.assert_books_balance()
+
+    @pytest.mark.parametrize("what", ["stolen", "dearer"])
+    def test_a_move_that_can_not_be_paid_any_more_is_ordered_anew(self, desk: Desk, what: str) -> None:
+        run(desk)
+        first = Transaction.objects.get(kind=Kind.SWEEP)
+        if what == "stolen":
+            on_chain, _ = held(desk, old(desk))
+            desk.chain.set_balance(desk.wallet.address, on_chain - ETHER)
+            credit(desk.wallet.account, ETHER)
+        else:
+            desk.chain.base_fee_per_gas_in_wei = 20 * GWEI
+        desk.broadcast()
+        assert stages([first]) == ["ACCEPTED"]
+        standing = run(desk)
+        second = Transaction.objects.exclude(pk=first.pk).get(kind=Kind.SWEEP)
+        assert standing.words[-1].startswith(f"Transaction #{second.pk} moves ")
+        first.refresh_from_db()
+        assert (first.failure_reason, first.failure_detail) == ("cancelled", "It can't be paid any more.")
+        assert run(desk).words == ("1 of its transactions are not final yet.",), "the second one can be paid"
+        assert run_to_the_end(desk).is_over
+        desk.assert_books_balance()
+        assert check_books().is_clean
+
+    def test_what_came_after_the_move_is_moved_too(self, desk: Desk) -> None:
+        run(desk)
+        desk.run_to_the_end()
+        on_chain, _ = held(desk, old(desk))
+        desk.chain.set_balance(desk.wallet.address, on_chain + ETHER)
+        credit(desk.wallet.account, -ETHER)
+        assert "moves" in run(desk).words[-1]
+        assert run_to_the_end(desk).is_over
+        assert Transaction.objects.filter(kind=Kind.SWEEP).count() == 2
+        desk.assert_books_balance()
+
+    @pytest.mark.parametrize("step", ["order_move", "record_audit", "_retire", "_put_key_away"])
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_a_run_that_dies_while_money_moves_moves_it_once(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch, step: str, when: str
+    ) -> None:
+        run_of_begin = desk.accept()
+        desk.broadcast()
+        run(desk)
+        died = die_at(monkeypatch, step, when)
+        for _ in range(3):
+            desk.run_to_the_end()
+            with dies():
+                run(desk)
+        assert died()
+        assert run_to_the_end(desk).is_over
+        assert Transaction.objects.filter(kind=Kind.SWEEP).count() == 1
+        assert actions().count("wallet.rest_moved") == 1
+        assert actions().count("wallet.retired") == 1
+        assert stages([run_of_begin]) == ["SETTLED"]
+        desk.assert_books_balance()
 
 
 class TestCommand:

@@ -19,15 +19,15 @@ from accounts.money import format_ether
 from accounts.services.alerts import resolve_alert
 from accounts.services.audit import clean_reason, record_audit
 from transactions.chain.client import Chain, get_chain
-from transactions.chain.types import FeeQuote
 from transactions.exceptions import WalletStateError
 from transactions.models import Transaction, Wallet
 from transactions.services import wallet_care
 from transactions.services.blocks import walked_and_final
 from transactions.services.pricing import PLAIN_GAS
+from transactions.services.refuse import refuse_unsigned
 from transactions.services.sweep import FEE_MARGIN, order_move
 from transactions.services.wallets import Opening, find_opening, open_wallet
-from transactions.states import Status, WalletRole
+from transactions.states import FailureReason, Kind, Stage, Status, WalletRole
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,24 +106,26 @@ def _go_on(wallet: Wallet, actor: User | None, now: dt.datetime, chain: Chain) -
     if wallet.paused_at is not None:
         words = f"{wallet} is paused, so nothing can leave it: {wallet.paused_reason} See to that and resume it."
         return Standing(is_over=False, words=(words,))
+    terms = chain.terms([], [wallet.address])
+    price = 2 * terms.quote.base_fee_per_gas_in_wei + terms.quote.max_priority_fee_per_gas_in_wei
+    balance = terms.balances[wallet.address]
+    _call_off_unpayable(wallet, balance, PLAIN_GAS * price, now)
     count = _under_way(wallet).count()
     if count:
         return Standing(is_over=False, words=(f"{count} of its transactions are not final yet.",))
-    terms = chain.terms([], [wallet.address])
     counted = terms.nonces[wallet.address]
     if not counted.latest == counted.pending == wallet.next_nonce:
-        words = (
-            f"The chain counts {counted.pending} of its transactions, the desk {wallet.next_nonce}: being checked."
-        )
+        words = f"The chain counts {counted.pending} of its transactions, the desk {wallet.next_nonce}: being checked."
         return Standing(is_over=False, words=(words,))
-    fee_max = _fee_max_in_wei(terms.quote)
-    rest = terms.balances[wallet.address] - fee_max
+    # What is kept back for the fee: what it would be now, with room for dearer replacements.
+    fee_max = FEE_MARGIN * PLAIN_GAS * price
+    rest = balance - fee_max
     # Less than it costs to move is left behind.
     if rest > fee_max:
         return Standing(is_over=False, words=(move_rest(wallet, _successor(wallet), rest, fee_max, actor, now),))
     if not _retire(wallet, actor, now):
         return Standing(is_over=False, words=("Something has left it, or come to it, just now.",))
-    left = f"It keeps {format_ether(terms.balances[wallet.address])} ETH, less than it would cost to move."
+    left = f"It keeps {format_ether(balance)} ETH, less than it would cost to move."
     return Standing(is_over=True, words=(left, *_put_key_away(wallet.address)))
 
 
@@ -152,9 +154,15 @@ def _successor(wallet: Wallet) -> Wallet:
     return wallet
 
 
-def _fee_max_in_wei(quote: FeeQuote) -> int:
-    """Return what is kept back for the fee of one move: what it would be now, with room for dearer replacements."""
-    return FEE_MARGIN * PLAIN_GAS * (2 * quote.base_fee_per_gas_in_wei + quote.max_priority_fee_per_gas_in_wei)
+def _call_off_unpayable(wallet: Wallet, balance_in_wei: int, fee_in_wei: int, now: dt.datetime) -> None:
+    """End a move, as long as nothing of it is signed, for which there is too little now: one that fits is ordered."""
+    moves = Transaction.objects.filter(wallet=wallet, kind=Kind.SWEEP, stage=Stage.ACCEPTED)
+    unpayable = [
+        move.pk
+        for move in moves
+        if move.total_in_wei > balance_in_wei or move.transaction_fee_total_in_wei < fee_in_wei
+    ]
+    refuse_unsigned(dict.fromkeys(unpayable, "It can't be paid any more."), FailureReason.CANCELLED, now)
 
 
 @db_transaction.atomic

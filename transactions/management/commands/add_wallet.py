@@ -13,7 +13,7 @@ from transactions.services.wallet_care import add_wallet
 
 
 class Command(BaseCommand):
-    help = "Let the desk pay from an address whose key it has. What it holds, and what comes later, is booked by itself."
+    help = "Let the desk pay from an address whose key it has. What it holds, and what comes, is booked by itself."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("address", help="as create_key or list_keys shows it")
