@@ -36,7 +36,7 @@ from transactions.services import rotate, wallet_care
 from transactions.services.rotate import Standing, rotate_key
 from transactions.services.sweep import FEE_MARGIN
 from transactions.services.verify import check_books
-from transactions.states import Kind
+from transactions.states import Kind, WalletRole
 
 
 @pytest.fixture(autouse=True)
@@ -156,6 +156,15 @@ class TestBegin:
         assert old(desk).draining_at is None
         assert Wallet.objects.count() == 2
         assert len(list_keystores(keystore_dir)) == 2
+
+    def test_a_deposit_address_neither_is_rotated_nor_takes_over(self, desk: Desk) -> None:
+        deposit = desk.add_wallet()
+        Wallet.objects.filter(pk=deposit.pk).update(role=WalletRole.DEPOSIT, credits=desk.account)
+        with pytest.raises(WalletStateError, match="can't take over"):
+            run(desk, to_address=deposit.address)
+        with pytest.raises(WalletStateError, match="There is no hot wallet"):
+            rotate_key(actor=None, address=deposit.address, reason="x", now=NOW, chain=desk.chain)
+        assert actions() == []
 
     def test_without_a_node_no_key_is_made(self, desk: Desk, keystore_dir: Path) -> None:
         with desk.chain.outage(), pytest.raises(Exception, match="node is down"):
