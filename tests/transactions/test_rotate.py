@@ -12,7 +12,7 @@ from pytest_django.fixtures import Settings
 
 from accounts import locks
 from accounts.keys import create_keystore, files, forget_signers, list_keystores, load_signer
-from accounts.models import Alert, AlertKind, AuditEvent
+from accounts.models import Account, AccountKind, Alert, AlertKind, AuditEvent
 from accounts.services.alerts import raise_alert
 from tests.desk import (
     ETHER,
@@ -27,6 +27,7 @@ from tests.desk import (
     make_address,
     make_user,
     stages,
+    write_keystore,
 )
 from tests.transactions.test_nonces import send_elsewhere
 from transactions.chain import use_chain
@@ -158,8 +159,10 @@ class TestBegin:
         assert len(list_keystores(keystore_dir)) == 2
 
     def test_a_deposit_address_neither_is_rotated_nor_takes_over(self, desk: Desk) -> None:
-        deposit = desk.add_wallet()
-        Wallet.objects.filter(pk=deposit.pk).update(role=WalletRole.DEPOSIT, credits=desk.account)
+        asset = Account.objects.create(kind=AccountKind.DEPOSIT_ADDRESS, name="Deposit address")
+        deposit = Wallet.objects.create(
+            role=WalletRole.DEPOSIT, address=write_keystore(9), account=asset, credits=desk.account
+        )
         with pytest.raises(WalletStateError, match="can't take over"):
             run(desk, to_address=deposit.address)
         with pytest.raises(WalletStateError, match="There is no hot wallet"):
