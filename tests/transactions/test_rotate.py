@@ -246,16 +246,23 @@ class TestRetire:
         assert run(desk).words[-1] == "The chain counts 1 of its transactions, the desk 0: being checked."
         assert old(desk).retired_at is None
 
-    def test_not_when_something_left_it_just_now(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        desk.mine()
-        begin = rotate._retire
+    @pytest.mark.parametrize("what", ["left", "comes", "paused"])
+    def test_not_when_something_has_happened_just_now(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch, what: str
+    ) -> None:
+        retire = rotate._retire
 
         def late(wallet: Wallet, *others: Any) -> bool:
-            Wallet.objects.filter(pk=wallet.pk).update(next_nonce=1)
-            return begin(wallet, *others)
+            if what == "left":
+                Wallet.objects.filter(pk=wallet.pk).update(next_nonce=1)
+            elif what == "comes":
+                desk.accept(to=wallet.address)
+            else:
+                wallet_care.pause(actor=make_user(), wallet_id=wallet.pk, reason="x", now=NOW)
+            return retire(wallet, *others)
 
         monkeypatch.setattr(rotate, "_retire", late)
-        assert run(desk).words[-1] == "Something has left it, or come to it, just now."
+        assert run(desk).words[-1] == "Something has happened to it just now."
         assert old(desk).retired_at is None
 
     def test_a_key_from_the_environment_is_left_to_people(

@@ -124,7 +124,7 @@ def _go_on(wallet: Wallet, actor: User | None, now: dt.datetime, chain: Chain) -
     if rest > fee_max:
         return Standing(is_over=False, words=(move_rest(wallet, _successor(wallet), rest, fee_max, actor, now),))
     if not _retire(wallet, actor, now):
-        return Standing(is_over=False, words=("Something has left it, or come to it, just now.",))
+        return Standing(is_over=False, words=("Something has happened to it just now.",))
     left = f"It keeps {format_ether(balance)} ETH, less than it would cost to move."
     return Standing(is_over=True, words=(left, *_put_key_away(wallet.address)))
 
