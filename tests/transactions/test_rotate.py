@@ -35,7 +35,7 @@ from transactions.exceptions import WalletStateError
 from transactions.models import Transaction, Wallet
 from transactions.services import rotate, wallet_care
 from transactions.services.rotate import Standing, rotate_key
-from transactions.services.sweep import FEE_MARGIN
+from transactions.services.sweep import FEE_MARGIN, order_move
 from transactions.services.verify import check_books
 from transactions.states import Kind, WalletRole
 
@@ -427,6 +427,14 @@ class TestMove:
         assert run_to_the_end(desk).is_over
         desk.assert_books_balance()
         assert check_books().is_clean
+
+    def test_nothing_is_moved_to_a_wallet_that_is_replaced(self, desk: Desk) -> None:
+        """By a sweep, say, that chose its target just before."""
+        second = desk.add_wallet()
+        run(desk, to_address=second.address)
+        desk.run_to_the_end()
+        assert order_move(second, desk.wallet, ETHER, FEE_MAX, NOW) is None
+        assert order_move(second, desk.add_wallet(), ETHER, FEE_MAX, NOW) is not None
 
     def test_what_came_after_the_move_is_moved_too(self, desk: Desk) -> None:
         run(desk)
