@@ -10,9 +10,7 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import IntegrityError, InterfaceError, OperationalError
-from django.db import InternalError as DatabaseInternalError
 from django.http import Http404, HttpResponse, UnreadablePostError
-from psycopg.errors import ReadOnlySqlTransaction
 
 from accounts import exceptions as accounts
 from accounts.keys import exceptions as keys
@@ -204,9 +202,6 @@ def _known(error: Exception) -> Exception:
             return site.InternalError() if refused is None else refused()
         # Connections lost or refused, and work cut short by a time limit or a deadlock: to be tried again.
         case OperationalError() | InterfaceError():
-            return site.DatabaseUnavailableError()
-        # A standby, to which we were sent too early or too late.
-        case DatabaseInternalError() if isinstance(error.__cause__, ReadOnlySqlTransaction):
             return site.DatabaseUnavailableError()
         case _:
             return site.InternalError()

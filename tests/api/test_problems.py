@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.db import IntegrityError, InterfaceError, InternalError, OperationalError, connection
+from django.db import IntegrityError, InterfaceError, OperationalError, connection
 from django.http import HttpResponse
 from django.test import Client
 
@@ -179,14 +179,3 @@ def test_a_refusal_by_another_constraint_is_our_fault() -> None:
     response = problem(error)
     assert response.status_code == 500
     assert "frozen" not in response.content.decode()
-
-
-@pytest.mark.django_db
-def test_a_database_that_lets_nobody_write_is_one_to_come_back_to() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SET TRANSACTION READ ONLY")
-        with pytest.raises(InternalError) as refusal:
-            cursor.execute("UPDATE accounts_account SET name = 'x'")
-    response = problem(refusal.value)
-    assert (response.status_code, json.loads(response.content)["code"]) == (503, "database_unavailable")
-    assert problem(InternalError("of another kind")).status_code == 500
