@@ -91,6 +91,12 @@ class TestOrder:
         [row] = sweep(desk)
         assert row.transaction_amount_in_wei == 5 * ETHER - FEE_MAX
 
+    def test_nor_more_than_there_is(self, desk: Desk) -> None:
+        wallet = deposited(desk)
+        desk.chain.set_balance(wallet.address, 3 * ETHER)
+        [row] = sweep(desk)
+        assert row.transaction_amount_in_wei == 3 * ETHER - FEE_MAX
+
     def test_the_biggest_first_and_each_for_itself(self, desk: Desk) -> None:
         small, big = deposited(desk, 2 * ETHER), deposited(desk, 7 * ETHER, make_account())
         assert [row.wallet for row in sweep(desk)] == [big, small]

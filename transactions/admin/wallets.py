@@ -8,7 +8,7 @@ from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 
 from accounts.admin import cells
@@ -26,16 +26,18 @@ class StateFilter(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("paying", "Paying"), ("paused", "Paused"), ("draining", "Draining")]
+        return [("paying", "Paying"), ("paused", "Paused"), ("draining", "Draining"), ("retired", "Retired")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Wallet]) -> QuerySet[Wallet]:
         match self.value():
             case "paying":
                 return queryset.filter(paused_at__isnull=True, draining_at__isnull=True)
             case "paused":
-                return queryset.filter(paused_at__isnull=False)
+                return queryset.filter(paused_at__isnull=False, retired_at__isnull=True)
             case "draining":
-                return queryset.filter(draining_at__isnull=False)
+                return queryset.filter(draining_at__isnull=False, retired_at__isnull=True)
+            case "retired":
+                return queryset.filter(retired_at__isnull=False)
         return queryset
 
 
@@ -69,7 +71,7 @@ class WalletAdmin(ReadOnlyAdmin):
     list_filter = (RoleFilter, StateFilter)
     change_form_template = "admin/transactions/wallet/change_form.html"
     change_list_template = "admin/transactions/wallet/change_list.html"
-    list_select_related = ("account", "credits")
+    list_select_related = ("account", "credits", "replaced_by")
     search_fields = ("address",)
     search_help_text = "An address; of deposit addresses also the account's number or its owner's user name."
     actions = ("sweep",)
@@ -85,6 +87,9 @@ class WalletAdmin(ReadOnlyAdmin):
         "paused_at",
         "paused_reason",
         "draining_at",
+        "replacement",
+        "replaces",
+        "retired_at",
         "unknown_since",
         "progress_block",
         "opened_at_block",
@@ -168,6 +173,8 @@ class WalletAdmin(ReadOnlyAdmin):
 
     @admin.display(description="state", ordering="paused_at")
     def state(self, wallet: Wallet) -> Any:
+        if wallet.retired_at is not None:
+            return cells.pill("retired", "plain")
         if wallet.paused_at is not None:
             return cells.pill("paused", "bad")
         if wallet.unknown_since is not None:
@@ -181,6 +188,15 @@ class WalletAdmin(ReadOnlyAdmin):
         if wallet.credits_id is None:
             return "payments"
         return format_html("deposits to {}", cells.link_to(Account, wallet.credits_id, wallet.credits))
+
+    @admin.display(description="replaced by")
+    def replacement(self, wallet: Wallet) -> Any:
+        return cells.link_to(Wallet, wallet.replaced_by_id, wallet.replaced_by)
+
+    @admin.display(description="replaces")
+    def replaces(self, wallet: Wallet) -> Any:
+        replaced = wallet.replaced.order_by("id")
+        return format_html_join(", ", "{}", ((cells.link_to(Wallet, one.pk, one),) for one in replaced)) or cells.EMPTY
 
     @admin.display(description="see also")
     def pages(self, wallet: Wallet) -> Any:
