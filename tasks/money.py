@@ -10,7 +10,7 @@ from accounts.cache import cache_commands
 from accounts.models import AlertKind
 from accounts.services.alerts import raise_alert
 from transactions.chain.exceptions import ChainError, ChainForkError
-from transactions.services import intake, reconcile, sweep
+from transactions.services import intake, reconcile, sweep, watch
 from transactions.services.broadcast import broadcast_payments, has_work
 from transactions.services.follow import follow_chain
 from transactions.services.queue import measure_queue
@@ -57,9 +57,15 @@ def watch_wallets(**_kwargs: object) -> None:
 
 
 @shared_task
-def watch_intake(**_kwargs: object) -> None:
-    """Raise an alert when deposits are late; here, since it may be their own workers that are down."""
-    intake.watch_intake(timezone.now())
+def watch_desk(**_kwargs: object) -> None:
+    """Tell staff of nodes that are not well, of payments that need them, and of deposits that are late.
+
+    In queue money, since it may be the workers of another one that are down.
+    """
+    now = timezone.now()
+    watch.watch_payments(now)
+    intake.watch_intake(now)
+    watch.watch_nodes(now)
 
 
 @shared_task
