@@ -9,6 +9,8 @@ from kombu.exceptions import OperationalError
 from accounts.cache import cache_commands
 from accounts.models import AlertKind
 from accounts.services.alerts import raise_alert
+from tasks.progress import describe_failure, track_run
+from tasks.sweeping import SWEEP, sweep_now
 from transactions.chain.exceptions import ChainError, ChainForkError
 from transactions.services import intake, reconcile, sweep, watch
 from transactions.services.broadcast import broadcast_payments, has_work
@@ -75,6 +77,18 @@ def sweep_deposits(**_kwargs: object) -> None:
         sweep.sweep_deposits(timezone.now())
     except ChainError as error:
         logger.warning("Deposits can't be swept now: %s", error)
+
+
+@shared_task
+def sweep_chosen(run_id: str, wallet_ids: list[int] | None, **_kwargs: object) -> None:
+    """Move deposits to a hot wallet because staff want it now; from all addresses when none are named."""
+    with track_run(run_id, name=SWEEP) as progress:
+        if progress is None:
+            return
+        try:
+            progress.finish(sweep_now(wallet_ids))
+        except ChainError as error:
+            progress.fail(describe_failure(error))
 
 
 @shared_task

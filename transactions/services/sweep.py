@@ -6,6 +6,7 @@ in the same way. What moves between two wallets of the desk stays the desk's; on
 
 import datetime as dt
 import logging
+from collections.abc import Collection
 
 from django.conf import settings
 from django.db import transaction as db_transaction
@@ -27,16 +28,19 @@ FEE_MARGIN = 4
 AT_ONCE = 100
 
 
-def sweep_deposits(now: dt.datetime, *, chain: Chain | None = None) -> list[int]:
+def sweep_deposits(
+    now: dt.datetime, *, wallet_ids: Collection[int] | None = None, chain: Chain | None = None
+) -> list[int]:
     """Order a sweep of each deposit address that holds enough and has none under way; return their ids.
 
     They go to the hot wallet that holds least. Deposits that are not final yet stay where they are.
 
+    :param wallet_ids: of these only; at most a hundred are ordered at once in any case.
     :raises ChainError: when no node answers.
     """
     chain = chain or get_chain()
     hot = sending_wallets()
-    wallets = _sweepable()
+    wallets = _sweepable(wallet_ids)
     if not hot or not wallets:
         return []
     terms = chain.terms([], [wallet.address for wallet in [*hot, *wallets]])
@@ -55,7 +59,7 @@ def sweep_deposits(now: dt.datetime, *, chain: Chain | None = None) -> list[int]
     return ordered
 
 
-def _sweepable() -> list[Wallet]:
+def _sweepable(wallet_ids: Collection[int] | None) -> list[Wallet]:
     under_way = Transaction.objects.filter(wallet=OuterRef("pk"), status=Status.PENDING).exclude(kind=Kind.PAYMENT)
     rows = (
         Wallet.objects.filter(role=WalletRole.DEPOSIT, paused_at__isnull=True)
@@ -64,7 +68,7 @@ def _sweepable() -> list[Wallet]:
         .select_related("account")
         .order_by(F("account__current_balance_in_wei"))
     )
-    return list(rows[:AT_ONCE])
+    return list((rows if wallet_ids is None else rows.filter(pk__in=wallet_ids))[:AT_ONCE])
 
 
 def order_move(wallet: Wallet, target: Wallet, amount_in_wei: int, fee_max_in_wei: int, now: dt.datetime) -> int | None:
