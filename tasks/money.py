@@ -10,7 +10,7 @@ from accounts.cache import cache_commands
 from accounts.models import AlertKind
 from accounts.services.alerts import raise_alert
 from transactions.chain.exceptions import ChainError, ChainForkError
-from transactions.services import intake, reconcile, sweep
+from transactions.services import intake, reconcile, reserves_reports, sweep
 from transactions.services.broadcast import broadcast_payments, has_work
 from transactions.services.follow import follow_chain
 from transactions.services.queue import measure_queue
@@ -69,6 +69,12 @@ def sweep_deposits(**_kwargs: object) -> None:
         sweep.sweep_deposits(timezone.now())
     except ChainError as error:
         logger.warning("Deposits can't be swept now: %s", error)
+
+
+@shared_task
+def sign_reserves_reports(**_kwargs: object) -> None:
+    """Sign the reports of reserves that aren't yet: only workers of this queue can read the keys."""
+    reserves_reports.sign_reports(timezone.now())
 
 
 @shared_task
