@@ -9,7 +9,7 @@ from accounts.paging import PAGE_SIZE, Page, page_of, read_cursor
 from accounts.queries import account_of
 from transactions.detail import Detail, describe
 from transactions.exceptions import TransactionNotFoundError
-from transactions.models import AllowedRecipient, Approval, Block, Transaction
+from transactions.models import AllowedRecipient, Approval, Block, ReservesReport, Transaction, Wallet
 from transactions.states import Status
 
 _BIGINT_MAX = 2**63 - 1
@@ -131,3 +131,11 @@ def open_approvals_count() -> int:
 
 def _with_accounts() -> QuerySet[Transaction]:
     return Transaction.objects.select_related("user_account")
+
+
+def last_report_of(wallet: Wallet) -> ReservesReport | None:
+    """Return the newest report of reserves for which a wallet was compared with the chain."""
+    compared = ReservesReport.objects.filter(
+        block_number__gte=wallet.opened_at_block, made_at__gte=wallet.created_at, block_number__isnull=False
+    )
+    return compared.order_by("-pk").first()

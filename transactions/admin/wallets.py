@@ -7,12 +7,14 @@ from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
+from django.utils.html import format_html
 
 from accounts.admin import cells
 from accounts.admin.base import ReadOnlyAdmin, staff_user
 from accounts.models import Account, AuditEvent
 from transactions.admin.wallet_pages import STEPS, change_state, identify
-from transactions.models import Transaction, Wallet
+from transactions.models import ReservesReport, Transaction, Wallet
+from transactions.queries import last_report_of
 from transactions.states import Stage
 
 
@@ -55,6 +57,7 @@ class WalletAdmin(ReadOnlyAdmin):
         "draining_at",
         "unknown_since",
         "progress_block",
+        "last_proved",
         "created_at",
         "pages",
     )
@@ -111,6 +114,15 @@ class WalletAdmin(ReadOnlyAdmin):
         if wallet.unknown_since is not None:
             return cells.pill("being checked", "plain")
         return cells.pill("draining", "plain") if wallet.draining_at is not None else cells.pill("paying", "good")
+
+    @admin.display(description="last proved")
+    def last_proved(self, wallet: Wallet) -> Any:
+        report = last_report_of(wallet)
+        if report is None:
+            return cells.EMPTY
+        link = cells.link_to(ReservesReport, report.pk, f"at block {report.block_number}")
+        return format_html("{} {}", cells.pill("differs", "bad") if report.is_about(wallet.address) else
+                           cells.pill("adds up", "good"), link)  # fmt: skip
 
     @admin.display(description="see also")
     def pages(self, wallet: Wallet) -> Any:

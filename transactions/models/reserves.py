@@ -100,3 +100,7 @@ class ReservesReport(models.Model):
         """Return what the text says."""
         document: dict[str, Any] = json.loads(self.text)
         return document
+
+    def is_about(self, address: str) -> bool:
+        """Say whether something differs about the wallet of this address."""
+        return any(row["subject"] == f"wallet {address}" for row in self.document["differences"])
