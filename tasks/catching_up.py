@@ -21,6 +21,7 @@ def show_catching_up(blocks_to_go: int) -> None:
                 start_run(create_run(name=CATCHING_UP, total=blocks_to_go).pk, total=blocks_to_go)
             return
         if blocks_to_go == 0:
+            reach(run.pk, run.total or 0)
             finish_run(run.pk, message=f"{run.total} blocks taken in.")
         elif run.status == TaskStatus.IN_PROGRESS:
             # New blocks come meanwhile: never less than was shown before.

@@ -7,7 +7,6 @@ block whose steps did not end is begun anew after a minute.
 import logging
 
 from celery import chain, group, shared_task
-from celery.exceptions import Ignore
 from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError
@@ -48,9 +47,8 @@ def fetch_block(number: int, block_hash: str, **_kwargs: object) -> None:
 
 @shared_task(autoretry_for=(ChainError,), max_retries=RETRIES, default_retry_delay=RETRY_SECONDS)
 def record_block(number: int, block_hash: str, **_kwargs: object) -> None:
-    """Check a stored block against the walked chain; what a reorg has replaced goes no further."""
-    if not intake.record_block(number, block_hash):
-        raise Ignore(f"Block {number} was replaced by a reorg.")
+    """Check a stored block against the walked chain."""
+    intake.record_block(number, block_hash)
 
 
 @shared_task(autoretry_for=(ChainError,), max_retries=RETRIES, default_retry_delay=RETRY_SECONDS)

@@ -3,10 +3,12 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from django.db.models import Q
+
 from accounts.models import Account, AccountKind, Entry, Hold, HoldStatus, Journal, JournalKind
 from tests.fakes.chain import FakeChain
-from transactions.models import Attempt, Transaction, Wallet
-from transactions.states import FailureReason, Kind, Purpose, Stage, Status
+from transactions.models import Attempt, Deposit, Transaction, Wallet
+from transactions.states import DepositStatus, FailureReason, Kind, Purpose, Stage, Status
 
 HOLD_STATUS_BY_STATUS = {
     Status.PENDING: HoldStatus.HELD,
@@ -27,6 +29,7 @@ def assert_books_balance(chain: FakeChain | None = None) -> None:
     _check_accounts()
     _check_journals()
     _check_payments()
+    _check_deposits()
     if chain is not None:
         _check_wallets(chain)
 
@@ -103,13 +106,20 @@ def _check_reversals(rows: Sequence[Transaction], settlements: Mapping[str, dict
 
 def _expected_settlement(row: Transaction) -> dict[int, int]:
     """Return the entries that a payment's settlement must have, by account id."""
-    if row.stage != Stage.SETTLED or row.wallet is None:
+    if row.stage != Stage.SETTLED or row.wallet is None or row.nonce is None:
         return {}
     burned = row.transaction_fee_blockchain_in_wei
     assert burned is not None, f"{row}: settled without its network fee"
     attempt = Attempt.objects.get(hash=row.transaction_hash)
     moved = attempt.value_in_wei if attempt.value_in_wei and row.succeeded_on_chain else 0
-    if row.kind == Kind.PAYMENT and row.status == Status.SUCCESSFUL:
+    if row.kind == Kind.SWEEP and row.status == Status.SUCCESSFUL:
+        assert attempt.purpose == Purpose.PAYMENT, f"{row}: moved by an attempt that moves nothing"
+        entries = {
+            row.wallet.account_id: row.transaction_amount_in_wei + burned,
+            Wallet.objects.get(address=row.to_public_address).account_id: -row.transaction_amount_in_wei,
+            Account.objects.get(kind=AccountKind.NETWORK_FEES).pk: -burned,
+        }
+    elif row.kind == Kind.PAYMENT and row.status == Status.SUCCESSFUL:
         assert attempt.purpose == Purpose.PAYMENT, f"{row}: paid by an attempt that pays nobody"
         income = Account.objects.get(kind=AccountKind.FEE_INCOME).pk
         entries = {
@@ -127,10 +137,36 @@ def _expected_settlement(row: Transaction) -> dict[int, int]:
     return {account_id: amount for account_id, amount in entries.items() if amount}
 
 
+def _check_deposits() -> None:
+    """Each deposit has a journal for each time that it was credited, undone for each time that it was taken back."""
+    kinds = [JournalKind.DEPOSIT, JournalKind.WALLET_FUNDING, JournalKind.DEPOSIT_REVERSAL]
+    posted: defaultdict[tuple[str, str], dict[int, int]] = defaultdict(dict)
+    for kind, source, account_id, amount in Entry.objects.filter(
+        journal__kind__in=kinds, journal__source__startswith="0x"
+    ).values_list("journal__kind", "journal__source", "account_id", "amount_in_wei"):
+        posted[kind, source][account_id] = amount
+    expected: dict[tuple[str, str], dict[int, int]] = {}
+    funding = Account.objects.filter(kind=AccountKind.EXTERNAL_FUNDING).values_list("pk", flat=True).first()
+    for row in Deposit.objects.select_related("wallet"):
+        opposite = row.wallet.credits_id or funding
+        assert opposite is not None
+        kind = JournalKind.DEPOSIT if row.wallet.credits_id else JournalKind.WALLET_FUNDING
+        undone = row.credits - (row.status == DepositStatus.CREDITED)
+        for number in range(1, row.credits + 1):
+            source = Deposit.source_of(row.transaction_hash, number)
+            expected[kind, source] = {opposite: row.amount_in_wei, row.wallet.account_id: -row.amount_in_wei}
+            if number <= undone:
+                back = {opposite: -row.amount_in_wei, row.wallet.account_id: row.amount_in_wei}
+                expected[JournalKind.DEPOSIT_REVERSAL, source] = back
+    assert dict(posted) == expected, "journals of deposits"
+
+
 def _check_wallets(chain: FakeChain) -> None:
     """Compare each wallet's ledger account with the chain to the wei, where nothing of it is in flight."""
     for wallet in Wallet.objects.select_related("account"):
-        in_flight = Transaction.objects.filter(wallet=wallet).exclude(stage=Stage.SETTLED)
-        if not in_flight.exists():
+        moving = Q(wallet=wallet) | Q(kind=Kind.SWEEP, to_public_address=wallet.address)
+        in_flight = Transaction.objects.filter(moving).exclude(stage=Stage.SETTLED)
+        coming = Deposit.objects.filter(wallet=wallet, status=DepositStatus.WAITING)
+        if not in_flight.exists() and not coming.exists():
             balance = chain.balances([wallet.address], block_number=None)[wallet.address]
             assert -wallet.account.current_balance_in_wei == balance, f"wallet {wallet}: ledger and chain"

@@ -17,15 +17,19 @@ from django.conf import settings
 from django.utils import timezone
 from eth_keyfile.keyfile import create_keyfile_json
 
+from accounts.keys import LocalSigner, UnsignedTransfer, restore_deposit_xpub, sign_transfers
+from accounts.keys.deposits import SEED_NAME
 from accounts.keys.signer import address_of
 from accounts.ledger import JournalDraft, post, system_account
 from accounts.models import Account, AccountKind, JournalKind, User
 from tests.books import assert_books_balance
 from tests.fakes.chain import FakeChain
+from transactions.chain import SendOutcome
 from transactions.models import AccountPolicy, Transaction, Wallet
-from transactions.services import broadcast, follow, nonces, replace, send, settle
+from transactions.services import broadcast, follow, intake, nonces, replace, send, settle
 from transactions.services.accept import Acceptance, accept_transaction
 from transactions.services.broadcast import broadcast_payments
+from transactions.services.deposit_addresses import deposit_address_of
 from transactions.services.follow import follow_chain
 from transactions.services.policies import Terms, allow_recipients, set_policy
 from transactions.services.reconcile import reconcile_transaction
@@ -99,6 +103,17 @@ def write_keystore(number: int) -> str:
     return address
 
 
+def write_deposit_seed() -> None:
+    """Write the seed of deposit addresses where there is none, encrypted so that it opens at once."""
+    path = settings.KEYSTORE_DIR / SEED_NAME
+    if not path.exists():
+        content = create_keyfile_json(b"\x05" * 32, settings.KEYSTORE_PASSPHRASE.encode(), kdf="pbkdf2", iterations=1)
+        del content["address"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+        restore_deposit_xpub(settings.KEYSTORE_DIR, settings.KEYSTORE_PASSPHRASE)
+
+
 def make_wallet(address: str, *, balance_in_wei: int = WALLET_FUNDS, next_nonce: int = 0) -> Wallet:
     """Return a new hot wallet whose ledger account holds what the chain is about to."""
     account = Account.objects.create(kind=AccountKind.HOT_WALLET, name=f"Hot wallet {address}")
@@ -116,12 +131,38 @@ class Desk:
     def __post_init__(self) -> None:
         self.wallet = self.add_wallet()
         self.account = make_account(balance_in_wei=100 * ETHER)
+        self.outsider = LocalSigner((2**161).to_bytes(32, "big"))
+        self.chain.set_balance(self.outsider.address, 100_000 * ETHER)
 
     def add_wallet(self, *, balance_in_wei: int = WALLET_FUNDS) -> Wallet:
         """Add a hot wallet with its key, funded on the chain and in the ledger."""
         wallet = make_wallet(write_keystore(Wallet.objects.count()), balance_in_wei=balance_in_wei)
         self.chain.set_balance(wallet.address, balance_in_wei)
         return wallet
+
+    def add_deposit_address(self, account: Account | None = None) -> Wallet:
+        """Give an account a deposit address whose key the desk has."""
+        write_deposit_seed()
+        return deposit_address_of((account or self.account).pk)
+
+    def pay_in(self, to: str, amount_in_wei: int = ETHER) -> str:
+        """Let somebody outside send ether to an address; return the hash, which waits to be mined."""
+        sender = self.outsider.address
+        nonce = self.chain.view([sender], with_finalized=False).nonces[sender].pending
+        transfer = UnsignedTransfer(self.chain.id, nonce, to, amount_in_wei, 50_000, 2 * GWEI, GWEI)
+        [signed] = sign_transfers(self.outsider, [transfer])
+        [result] = self.chain.send_raw([signed.raw], [signed.hash])
+        assert result.outcome is SendOutcome.ACCEPTED, result
+        return signed.hash
+
+    def take_in(self) -> int:
+        """Take in all walked blocks, as the workers of queue deposits do; return how many deposits they brought."""
+        found = 0
+        for number, block_hash in intake.claim_blocks(10_000, timezone.now()):
+            intake.fetch_block(number, block_hash, chain=self.chain)
+            if intake.record_block(number, block_hash):
+                found += intake.record_transfers(number, block_hash, chain=self.chain)
+        return found
 
     def accept(
         self,

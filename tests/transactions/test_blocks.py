@@ -28,8 +28,9 @@ def on_chain(desk: Desk, first: int = 0) -> dict[int, str]:
 
 class TestRecordHead:
     def test_with_the_first_head_some_blocks_below_are_recorded(
-        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch, settings: Settings
     ) -> None:
+        settings.CONFIRMATIONS = 2
         monkeypatch.setattr(blocks, "STEP", 3)
         desk.chain.mine(7)
         assert record_head(desk.chain, header(desk)) == []

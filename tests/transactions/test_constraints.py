@@ -8,11 +8,12 @@ import pytest
 from django.db import connection
 from django.db.models import Model
 
-from accounts.models import Account, AccountKind
+from accounts.ledger import JournalDraft, post, system_account
+from accounts.models import Account, AccountKind, JournalKind
 from accounts.money import WEI_MAX
 from tests.desk import ETHER, FEE, NOW, RECIPIENT, make_account, make_address, make_user
 from tests.rules import execute, refused_by, rules_of
-from transactions.models import AccountPolicy, AllowedRecipient, Approval, Attempt, Queue, Transaction, Wallet
+from transactions.models import AccountPolicy, AllowedRecipient, Approval, Attempt, Deposit, Queue, Transaction, Wallet
 from transactions.states import UNSIGNED, FailureReason, Stage, Status
 
 pytestmark = pytest.mark.django_db
@@ -46,10 +47,32 @@ class Rows:
         self.approved = self.add_approval(self.add(Stage.REVIEW), **APPROVED | {"decided_by": make_user()})
         self.policy = AccountPolicy.objects.create(account=self.account, changed_at=NOW)
         self.allowed = AllowedRecipient.objects.create(account=self.account, address=RECIPIENT)
+        self.deposit_address = self.add_wallet(4, role="deposit", credits=self.account)
+        self.deposit = self.add_deposit(1)
+        self.credited = self.add_deposit(2)
+        post_journal("deposit", tx_hash(2))
+        change(self.credited, **CREDITED)
 
-    def add_wallet(self, number: int) -> Wallet:
+    def add_wallet(self, number: int, **columns: Any) -> Wallet:
         account = Account.objects.create(kind=AccountKind.HOT_WALLET, name="x")
-        return Wallet.objects.create(address=make_address(number), account=account)
+        return Wallet.objects.create(address=make_address(number), account=account, **columns)
+
+    def add_deposit(self, number: int, **changes: Any) -> Deposit:
+        """Insert a deposit that waits, but for the changes."""
+        columns: dict[str, Any] = {
+            "wallet": self.deposit_address,
+            "transaction_hash": tx_hash(number),
+            "from_public_address": RECIPIENT,
+            "amount_in_wei": ETHER,
+            "block_number": 7,
+            "block_hash": tx_hash(7),
+        }
+        return Deposit.objects.create(**(columns | changes))
+
+    def add_sweep(self, **changes: Any) -> Transaction:
+        """Insert a move to the other wallet, but for the changes."""
+        columns: dict[str, Any] = {"kind": "sweep", "wallet": self.wallet, "to_public_address": make_address(2)}
+        return self.add(Stage.ACCEPTED, **(columns | changes))
 
     def add(self, stage: Stage, /, **changes: Any) -> Transaction:
         """Insert a transaction that has what its stage demands, but for the changes."""
@@ -102,6 +125,18 @@ def change(row: Model, **columns: Any) -> None:
     type(row)._default_manager.filter(pk=row.pk).update(**columns)
 
 
+def post_journal(kind: str, source: str) -> None:
+    """Post a journal that says nothing but its kind and source."""
+    funding, fees = system_account(AccountKind.EXTERNAL_FUNDING).pk, system_account(AccountKind.NETWORK_FEES).pk
+    post(now=NOW, journals=[JournalDraft(JournalKind(kind), source, [(funding, 1), (fees, -1)])])
+
+
+def credit_by(rows: Rows, kind: str, source: str, **columns: Any) -> None:
+    """Credit the waiting deposit beside a journal that isn't the one it must have."""
+    post_journal(kind, source)
+    change(rows.deposit, **(CREDITED | columns))
+
+
 Break = Callable[[Rows], object]
 
 
@@ -116,6 +151,8 @@ def each_changed(row: str, *changes: dict[str, Any]) -> list[Break]:
 
 
 APPROVED: dict[str, Any] = {"verdict": "approved", "decided_at": NOW}
+CREDITED: dict[str, Any] = {"status": "credited", "credited_at": NOW, "credits": 1}
+GONE: dict[str, Any] = {"status": "gone", "block_number": None, "block_hash": "", "credited_at": None}
 NO_BLOCK: dict[str, Any] = {"block_number": None, "block_hash": "", "succeeded_on_chain": None}
 FAILED = {"status": Status.FAILED}
 PAID: dict[str, Any] = {"stage": Stage.SETTLED, "status": Status.SUCCESSFUL, "settled_at": NOW}
@@ -162,6 +199,70 @@ BREAKS: dict[str, list[Break]] = {
         lambda rows: change(rows.wallet, paused_reason="x"),
     ],
     "transactions_wallet_next_nonce_not_negative": [lambda rows: change(rows.wallet, next_nonce=-1)],
+    "transactions_wallet_deposit_address_of_an_account": [
+        lambda rows: rows.add_wallet(5, role="deposit"),
+        lambda rows: rows.add_wallet(5, credits=rows.other_account),
+        lambda rows: rows.add_wallet(5, role="cold"),
+    ],
+    "transactions_wallet_credits_id_key": [lambda rows: rows.add_wallet(5, role="deposit", credits=rows.account)],
+    "transactions_wallet_address_never_changes": [
+        lambda rows: change(rows.wallet, address=make_address(5)),
+        lambda rows: change(rows.wallet, role="deposit", credits=rows.other_account),
+        lambda rows: change(rows.wallet, account=rows.other_account),
+        lambda rows: change(rows.wallet, opened_at_block=5),
+        lambda rows: change(rows.deposit_address, credits=rows.other_account),
+    ],
+    # Deposits
+    "transactions_deposit_seen_once": [lambda rows: rows.add_deposit(1), lambda rows: rows.add_deposit(2, **GONE)],
+    "transactions_deposit_amount_within_uint256": [
+        lambda rows, amount=amount: rows.add_deposit(9, amount_in_wei=amount)  # type: ignore[misc]
+        for amount in (0, -1, WEI_MAX + 1)
+    ],
+    "transactions_deposit_in_a_block_unless_gone": [
+        lambda rows: rows.add_deposit(9, block_number=None),
+        lambda rows: rows.add_deposit(9, block_hash=""),
+        lambda rows: rows.add_deposit(9, status="gone"),
+        lambda rows: rows.add_deposit(9, status="lost"),
+        lambda rows: rows.add_deposit(9, status="lost", block_number=None, block_hash=""),
+        lambda rows: change(rows.credited, block_hash="7"),
+    ],
+    "transactions_deposit_credited_at_when_credited": [
+        lambda rows: rows.add_deposit(9, credited_at=NOW),
+        lambda rows: change(rows.credited, credited_at=None),
+    ],
+    "transactions_deposit_credited_in_the_ledger": [
+        lambda rows: rows.add_deposit(9, **CREDITED),
+        lambda rows: rows.add_deposit(9, credits=1),
+        lambda rows: change(rows.deposit, **CREDITED),
+        lambda rows: credit_by(rows, "deposit_reversal", tx_hash(1)),
+        lambda rows: credit_by(rows, "deposit", tx_hash(3)),
+        lambda rows: credit_by(rows, "deposit", f"{tx_hash(1)}.2", credits=2),
+        lambda rows: change(rows.credited, **GONE),
+        lambda rows: change(rows.credited, credits=2),
+        lambda rows: change(rows.credited, credits=0),
+    ],
+    "transactions_deposit_terms_never_change": [
+        lambda rows: change(rows.deposit, wallet=rows.wallet),
+        lambda rows: change(rows.deposit, transaction_hash=tx_hash(9)),
+        lambda rows: change(rows.deposit, amount_in_wei=1),
+        lambda rows: change(rows.deposit, from_public_address=make_address(9)),
+        lambda rows: change(rows.deposit, seen_at=LATER),
+    ],
+    "transactions_deposit_never_deleted": [
+        lambda rows: Deposit.objects.filter(pk=rows.deposit.pk).delete(),
+        lambda rows: execute("TRUNCATE transactions_deposit CASCADE"),
+    ],
+    # Sweeps
+    "transactions_transaction_sweep_bound_to_its_wallet": [lambda rows: rows.add_sweep(wallet=None)],
+    "transactions_transaction_sweep_keeps_its_wallet": [
+        lambda rows: change(rows.add_sweep(), wallet=rows.other_wallet),
+        lambda rows: change(rows.add_sweep(), wallet=None),
+    ],
+    "transactions_transaction_sweep_to_an_own_wallet": [
+        lambda rows: rows.add_sweep(to_public_address=RECIPIENT),
+        lambda rows: rows.add_sweep(to_public_address=rows.wallet.address),
+        lambda rows: rows.add_sweep(to_public_address=rows.deposit_address.address),
+    ],
     # The queue
     "transactions_queue_one_row": [lambda _rows: Queue.objects.create(pk=2)],
     # Transactions: the terms
@@ -405,7 +506,21 @@ def test_every_rule_has_such_a_test() -> None:
     assert rules_of("transactions") == set(BREAKS)
 
 
+def test_a_sweep_is_successful_only_by_an_attempt_that_moves(rows: Rows) -> None:
+    row = rows.add(Stage.MINED, kind="sweep", to_public_address=rows.other_wallet.address)
+    rows.add_attempt(row, purpose="cancel")
+    with refused_by("transactions_transaction_successful_only_by_paying"):
+        change(row, **PAID)
+
+
 def test_what_the_rules_leave_free(rows: Rows) -> None:
+    credit_by(rows, "deposit", tx_hash(1))
+    post_journal("deposit_reversal", tx_hash(1))
+    change(rows.deposit, **GONE)
+    change(rows.deposit, status="waiting", block_number=8, block_hash=tx_hash(8))
+    credit_by(rows, "deposit", f"{tx_hash(1)}.2", credits=2)
+    rows.add_sweep()
+    change(rows.deposit_address, next_nonce=1, paused_at=NOW, paused_reason="x")
     rows.add(Stage.ACCEPTED, transaction_amount_in_wei=WEI_MAX, transaction_fee_total_in_wei=0)
     rows.add(Stage.ACCEPTED, idempotency_key="key", user_account=rows.other_account)
     rows.add(Stage.ACCEPTED, idempotency_key=None)

@@ -296,7 +296,9 @@ class TestTheFollower:
         monkeypatch.setattr("transactions.services.blocks.KEPT", 50)
         payment = desk.accept()
         desk.broadcast()
-        desk.mine(100)
+        desk.mine(99)
+        desk.take_in()
+        desk.mine()
         assert stages([payment]) == ["MINED"]
         assert set(Block.objects.values_list("number", flat=True)) == {1, *range(50, 101)}
 

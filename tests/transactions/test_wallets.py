@@ -4,13 +4,13 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from accounts.keys import sign_transfers
-from accounts.models import Account
+from accounts.models import Account, Journal
 from tests.chain.harness import fresh_signer, transfer
 from tests.desk import ETHER, Desk, make_address
 from tests.fakes.chain import FakeChain
 from transactions.chain import ChainUnavailableError
 from transactions.exceptions import ChainMismatchError
-from transactions.models import Block, Wallet
+from transactions.models import Block, Deposit, Wallet
 from transactions.services.match import require_matching_chain
 from transactions.services.wallets import register_wallet, sending_wallets
 
@@ -25,19 +25,46 @@ def new_chain(blocks: int) -> FakeChain:
 
 class TestRegister:
     @pytest.mark.django_db
-    def test_a_new_wallet_has_an_account_and_the_pending_count(self) -> None:
+    def test_a_new_wallet_is_opened_by_what_it_held_and_had_sent_at_a_final_block(self, settings: Settings) -> None:
+        settings.CONFIRMATIONS = 4
         chain, signer = FakeChain(), fresh_signer()
         chain.set_balance(signer.address, ETHER)
         sent = sign_transfers(signer, [transfer(nonce=nonce, to_address=make_address()) for nonce in range(3)])
         chain.send_raw([one.raw for one in sent[:2]], [one.hash for one in sent[:2]])
-        chain.mine()
+        chain.mine(5)
         chain.send_raw([sent[2].raw], [sent[2].hash])
+        chain.mine()
 
         wallet = register_wallet(signer.address, chain=chain)
 
-        assert (wallet.address, wallet.next_nonce, wallet.paused_at) == (signer.address, 3, None)
-        assert (wallet.account.kind, wallet.account.current_balance_in_wei) == ("hot_wallet", 0)
+        held = chain.balances([signer.address], block_number=2)[signer.address]
+        assert 0 < held < ETHER
+        assert (wallet.address, wallet.next_nonce, wallet.paused_at) == (signer.address, 2, None)
+        assert (wallet.role, wallet.opened_at_block) == ("hot", 2)
+        wallet.account.refresh_from_db()
+        assert (wallet.account.kind, wallet.account.current_balance_in_wei) == ("hot_wallet", -held)
         assert wallet.account.name == f"Hot wallet {signer.address}"
+        journal = Journal.objects.get()
+        assert (journal.kind, journal.source) == ("wallet_funding", f"opening {signer.address}")
+        # The walk has begun below the head, so that nothing that came meanwhile is missed.
+        assert set(Block.objects.values_list("number", flat=True)) == set(range(7))
+
+    def test_blocks_that_were_taken_in_without_it_are_taken_in_again(self, desk: Desk, settings: Settings) -> None:
+        settings.CONFIRMATIONS = 2
+        address = fresh_signer().address
+        desk.mine()
+        desk.pay_in(address, 5 * ETHER)
+        desk.mine()
+        desk.pay_in(address, 7 * ETHER)
+        desk.mine(2)
+        assert desk.take_in() == 0
+        wallet = register_wallet(address, chain=desk.chain)
+        assert desk.take_in() == 1
+        desk.mine(2)
+        wallet.account.refresh_from_db()
+        assert wallet.account.current_balance_in_wei == -12 * ETHER
+        assert Deposit.objects.get().amount_in_wei == 7 * ETHER
+        desk.assert_books_balance()
 
     @pytest.mark.django_db
     def test_the_second_time_nothing_is_asked_or_changed(self, desk: Desk) -> None:

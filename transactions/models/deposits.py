@@ -39,7 +39,7 @@ class Deposit(models.Model):
     status = models.CharField(max_length=10, choices=DepositStatus.choices, default=DepositStatus.WAITING)
     block_number = models.BigIntegerField(null=True, blank=True)
     block_hash = models.CharField(max_length=66, blank=True)
-    credits = models.PositiveSmallIntegerField(default=0)
+    credits = models.SmallIntegerField(default=0)
     seen_at = models.DateTimeField(default=timezone.now)
     credited_at = models.DateTimeField(null=True, blank=True)
 
@@ -55,9 +55,6 @@ class Deposit(models.Model):
             models.CheckConstraint(
                 name="transactions_deposit_amount_within_uint256",
                 condition=Q(amount_in_wei__gt=0, amount_in_wei__lte=WEI_MAX),
-            ),
-            models.CheckConstraint(
-                name="transactions_deposit_status_known", condition=Q(status__in=list(DepositStatus.values))
             ),
             models.CheckConstraint(
                 name="transactions_deposit_in_a_block_unless_gone",

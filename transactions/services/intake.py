@@ -103,8 +103,8 @@ def record_block(number: int, block_hash: str) -> bool:
 
     :raises ChainReplyError: when the node gave a block that does not connect as the walked one does.
     """
-    walked = Block.objects.filter(number=number).first()
-    if walked is None or walked.hash != block_hash:
+    walked = Block.objects.filter(number=number, hash=block_hash).first()
+    if walked is None:
         return False
     header = _read(block_hash).header
     if (header.number, header.hash, header.parent_hash) != (walked.number, walked.hash, walked.parent_hash):
@@ -120,6 +120,9 @@ def record_transfers(number: int, block_hash: str, *, chain: Chain | None = None
 
     :raises ChainUnavailableError: when a receipt is missing; nothing is recorded then.
     """
+    if not Block.objects.filter(number=number, hash=block_hash).exists():
+        # Its receipts are gone with it: there is nothing to wait for.
+        return 0
     transfers = {transfer.hash: transfer for transfer in _read(block_hash).transfers}
     receivers = {transfer.to_address for transfer in transfers.values()}
     opened = Wallet.objects.filter(address__in=receivers, opened_at_block__lt=number)

@@ -51,7 +51,7 @@ def sweep_deposits(now: dt.datetime, *, chain: Chain | None = None) -> list[int]
             row_id = order_move(wallet, target, held - fee_max, fee_max, now)
             ordered += [] if row_id is None else [row_id]
     if ordered:
-        logger.info("Ordered %d sweeps to %s.", len(ordered), target)
+        logger.info("Sweeping %d deposit addresses to %s.", len(ordered), target)
     return ordered
 
 

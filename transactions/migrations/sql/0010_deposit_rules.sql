@@ -46,7 +46,7 @@ CREATE TRIGGER transactions_transaction_sweep_keeps_its_wallet BEFORE UPDATE ON 
 CREATE FUNCTION transactions_require_own_wallet() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF NOT EXISTS (SELECT FROM transactions_wallet
-                   WHERE address = NEW.to_public_address AND role = 'hot' AND id <> NEW.wallet_id) THEN
+                   WHERE address = NEW.to_public_address AND role = 'hot' AND id IS DISTINCT FROM NEW.wallet_id) THEN
         RAISE EXCEPTION 'sweep % does not go to another hot wallet', NEW.id
             USING ERRCODE = 'check_violation', CONSTRAINT = TG_NAME;
     END IF;
