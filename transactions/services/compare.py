@@ -65,12 +65,11 @@ FROM (SELECT wallet_id, nonce, stage IN ('MINED', 'SETTLED') AND block_number <=
 GROUP BY wallet_id
 """
 _NONCE_ROWS = """
-SELECT nonce, row.id AS transaction, row.stage, row.block_number AS block
-FROM generate_series(%(from)s::bigint, %(to)s::bigint) AS nonce
-LEFT JOIN transactions_transaction AS row ON row.wallet_id = %(id)s AND row.nonce = nonce.nonce
-WHERE (row.id IS NOT NULL AND row.stage IN ('MINED', 'SETTLED') AND row.block_number <= %(number)s)
-      <> (nonce.nonce < %(count)s)
-ORDER BY nonce LIMIT 20
+SELECT number AS nonce, row.id AS transaction, row.stage, row.block_number AS block
+FROM generate_series(%(from)s::bigint, %(to)s::bigint) AS number
+LEFT JOIN transactions_transaction AS row ON row.wallet_id = %(id)s AND row.nonce = number
+WHERE coalesce(row.stage IN ('MINED', 'SETTLED') AND row.block_number <= %(number)s, FALSE) <> (number < %(count)s)
+ORDER BY number LIMIT 20
 """
 
 _OWED = "SELECT coalesce(sum(current_balance_in_wei), 0) AS wei FROM accounts_account WHERE kind = 'user'"
