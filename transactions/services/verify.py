@@ -158,7 +158,8 @@ def _describe(row: dict[str, Any]) -> Difference:
     if row["hold_status"] != row["hold_status_expected"]:
         expected, found = row["hold_status_expected"], row["hold_status"] or "no hold"
         return Difference(f"the hold of a {row['status']} payment", subject, expected, found, evidence)
-    if row["held"] != row["total"] or row["hold_account"] != row["user_account_id"]:
+    held, wanted = (row["held"], row["hold_account"]), (row["total"], row["user_account_id"])
+    if row["hold"] is not None and held != wanted:
         return Difference(
             "the hold covers amount and fee on the paying account",
             subject,
