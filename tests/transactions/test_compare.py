@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 from pytest_django.fixtures import Settings
 
+from accounts.keys import UnsignedTransfer, sign_transfers
 from accounts.services.verify import Report
 from tests.desk import ETHER, GWEI, NETWORK_FEE, NOW, Desk, make_address
 from tests.transactions.test_nonces import send_elsewhere
@@ -14,6 +15,7 @@ from transactions.services.cancel import cancel_transaction
 from transactions.services.compare import compare_wallets
 from transactions.services.holdings import Holdings
 from transactions.services.sweep import sweep_deposits
+from transactions.services.wallets import load_wallets_signer
 
 
 @pytest.fixture(autouse=True)
@@ -121,6 +123,23 @@ def sweep_in_vain(desk: Desk) -> None:
     desk.chain.reverting.add(desk.wallet.address)
 
 
+def let_a_stranger_take_the_nonce_of_a_sweep(desk: Desk) -> None:
+    sweep(desk)
+    desk.broadcast()
+    [sent] = desk.chain.pool
+    desk.chain.drop(sent)
+    wallet = Wallet.objects.get(role="deposit")
+    transfer = UnsignedTransfer(31337, 0, make_address(), ETHER, 21_000, 100 * GWEI, GWEI)
+    [signed] = sign_transfers(load_wallets_signer(wallet), [transfer])
+    desk.chain.put_back(signed.raw)
+    # What took it is looked for when its own receipt has not turned up for long.
+    desk.mine(6)
+    desk.follow()
+    desk.take_in()
+    row = Transaction.objects.get(kind="sweep")
+    assert (row.transaction_hash, row.stage) == (signed.hash, "SETTLED")
+
+
 def undo_what_was_settled(desk: Desk) -> None:
     sweep(desk)
     pay(desk)
@@ -141,6 +160,7 @@ LIVES: list[Callable[[Desk], None]] = [
     pay_a_deposit_address_from_another_account,
     sweep,
     sweep_in_vain,
+    let_a_stranger_take_the_nonce_of_a_sweep,
     undo_what_was_settled,
 ]
 
