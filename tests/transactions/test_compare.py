@@ -280,5 +280,3 @@ class TestDifferences:
         Transaction.objects.filter(pk=rows[0].pk).update(block_number=2)
         [difference] = [row for row in compare_at(desk, 1)[0].differences if "nonces" in row.rule]
         assert difference.rows == (f"nonce=0 transaction={rows[0].pk} stage=MINED block=2",)
-
-
