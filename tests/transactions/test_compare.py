@@ -274,9 +274,24 @@ class TestDifferences:
 
     def test_nonces_are_told_apart_and_not_only_counted(self, desk: Desk) -> None:
         """One too many and one too few are no match."""
+        rows = [desk.accept(to=make_address()) for _ in range(3)]
+        desk.broadcast()
+        hashes = list(Transaction.objects.order_by("nonce").values_list("transaction_hash", flat=True))
+        desk.chain.mine(only=[hash_ for hash_ in hashes[:2] if hash_])
+        desk.mine()
+        Transaction.objects.filter(pk=rows[1].pk).update(block_number=2)
+        Transaction.objects.filter(pk=rows[2].pk).update(block_number=1)
+        [difference] = [row for row in compare_at(desk, 1)[0].differences if "nonces" in row.rule]
+        assert difference.rows == (
+            f"nonce=1 transaction={rows[1].pk} stage=MINED block=2",
+            f"nonce=2 transaction={rows[2].pk} stage=MINED block=1",
+        )
+
+    def test_a_row_too_few_up_to_the_last(self, desk: Desk) -> None:
         rows = [desk.accept(to=make_address()) for _ in range(2)]
         desk.broadcast()
         desk.mine()
         Transaction.objects.filter(pk=rows[0].pk).update(block_number=2)
         [difference] = [row for row in compare_at(desk, 1)[0].differences if "nonces" in row.rule]
+        assert (difference.expected, difference.found) == ("1 from nonce 0 on", "2")
         assert difference.rows == (f"nonce=0 transaction={rows[0].pk} stage=MINED block=2",)
