@@ -29,7 +29,7 @@ def check_ledger_with_progress(progress: Progress) -> ReservesReport:
     checked = ", ".join(f"{what}: {count:,}" for what, count in proof.report.checked.items())
     if row.is_clean:
         progress.finish(
-            f"Everything adds up, the chain at block {row.block_number} included. {row}. Checked {checked}."
+            f"Everything adds up, and with the chain at block {row.block_number}. {row}. Checked {checked}."
         )
     elif row.differences_total:
         _tell_differences(progress, proof, row, checked)
@@ -48,11 +48,12 @@ def _have_it_signed() -> None:
 
 
 def _tell_differences(progress: Progress, proof: Proof, row: ReservesReport, checked: str) -> None:
-    differences, count = proof.report.differences, row.differences_total
+    differences = proof.report.differences
     for difference in differences[:LOGGED_MAX]:
         logger.error("The books don't add up: %s", difference)
-    logger.error("The books don't add up: %d differences. %s lists them. Checked %s.", count, row, checked)
-    heading = "1 difference" if count == 1 else f"{count:,} differences"
+    logger.error("The books don't add up: %s. %s lists them. Checked %s.", row.differences_in_words, row, checked)
     details = "\n".join(str(difference) for difference in differences[:SHOWN_MAX])
     compared = "" if row.is_compared else f" The chain was not compared: {row.not_compared}"
-    progress.fail(f"{heading}:\n{details}", f"{row} lists all with their rows.{compared} Checked {checked}.")
+    progress.fail(
+        f"{row.differences_in_words}:\n{details}", f"{row} lists all with their rows.{compared} Checked {checked}."
+    )

@@ -94,8 +94,7 @@ class ReservesReportAdmin(ReadOnlyAdmin):
     @admin.display(description="result", ordering="differences_total")
     def result(self, report: ReservesReport) -> Any:
         if report.differences_total:
-            count = report.differences_total
-            return cells.pill("1 difference" if count == 1 else f"{count:,} differences", "bad")
+            return cells.pill(report.differences_in_words, "bad")
         return cells.pill("adds up", "good") if report.is_compared else cells.pill("chain not compared", "plain")
 
     @admin.display(description="chain not compared")

@@ -121,8 +121,8 @@ class WalletAdmin(ReadOnlyAdmin):
         if report is None:
             return cells.EMPTY
         link = cells.link_to(ReservesReport, report.pk, f"at block {report.block_number}")
-        return format_html("{} {}", cells.pill("differs", "bad") if report.is_about(wallet.address) else
-                           cells.pill("adds up", "good"), link)  # fmt: skip
+        pill = cells.pill("differs", "bad") if report.is_about(wallet.address) else cells.pill("adds up", "good")
+        return format_html("{} {}", pill, link)
 
     @admin.display(description="see also")
     def pages(self, wallet: Wallet) -> Any:

@@ -79,6 +79,10 @@ class ReservesReport(models.Model):
         return self.signed_at is not None
 
     @property
+    def differences_in_words(self) -> str:
+        return "1 difference" if self.differences_total == 1 else f"{self.differences_total:,} differences"
+
+    @property
     def surplus_in_wei(self) -> int | None:
         """Return what the wallets have more than the desk owes, below zero where it is less."""
         if self.held_in_wei is None or self.in_flight_in_wei is None:

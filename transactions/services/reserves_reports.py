@@ -125,7 +125,6 @@ def _sign(statement: str) -> list[dict[str, str]]:
 
 
 def _tell(row: ReservesReport, proof: Proof) -> str:
-    count = "1 difference" if row.differences_total == 1 else f"{row.differences_total:,} differences"
     where = f"at block {row.block_number}" if row.is_compared else f"in the books; not compared: {row.not_compared}"
     first = f" The first: {proof.report.differences[0]}" if proof.report.differences else ""
-    return f"{count} {where}. {row} in the admin lists them with their rows.{first}"
+    return f"{row.differences_in_words} {where}. {row} in the admin lists them with their rows.{first}"

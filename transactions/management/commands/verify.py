@@ -47,7 +47,7 @@ class Command(BaseCommand):
             self._end_line()
         self._tell(proof, row)
         if row.differences_total:
-            raise CommandError(f"{row.differences_total:,} differences: see above.", returncode=DIFFERENT)
+            raise CommandError(f"{row.differences_in_words}.", returncode=DIFFERENT)
         if with_chain and not row.is_compared:
             raise CommandError(f"The chain was not compared: {row.not_compared}", returncode=NOT_DONE)
 
