@@ -18,6 +18,8 @@ from pydantic_core import from_json, to_json
 from redis import Redis
 from redis.exceptions import RedisError
 
+from accounts.cache_debts import Debts, Forgetting
+
 logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 1.0
@@ -28,14 +30,20 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('SET', KEYS[1], 
 return false
 """
 
-# One command for a thousand keys: a pipeline of as many SETs takes the client five times as long.
+# One command for a thousand keys: a pipeline of as many SETs takes the client five times as long. What is there goes
+# first: a server that has no memory left refuses SET and takes DEL, and must not keep on telling what was there.
 _WRITE_ALL = """
+for _, key in ipairs(KEYS) do redis.call('DEL', key) end
 for i, key in ipairs(KEYS) do redis.call('SET', key, ARGV[i + 1], 'EX', ARGV[1]) end
 return #KEYS
 """
 
-_FORGET_IF = """
-for i, key in ipairs(KEYS) do if redis.call('GET', key) == ARGV[i] then redis.call('DEL', key) end end
+# For each key our own value, which goes, and how the values begin that stay although they are not ours.
+_FORGET = """
+for i, key in ipairs(KEYS) do
+  local value, own, spared = redis.call('GET', key), ARGV[2 * i - 1], ARGV[2 * i]
+  if value and (value == own or string.sub(value, 1, #spared) ~= spared) then redis.call('DEL', key) end
+end
 return #KEYS
 """
 
@@ -47,7 +55,7 @@ return 0
 
 
 class _Local(threading.local):
-    forgetting: dict[str, Any] | None = None
+    forgetting: dict[str, Forgetting] | None = None
 
 
 class CacheCommands:
@@ -59,10 +67,11 @@ class CacheCommands:
         self._prefix = prefix
         self._replace = client.register_script(_REPLACE)
         self._write_all = client.register_script(_WRITE_ALL)
-        self._forget_if = client.register_script(_FORGET_IF)
+        self._forget = client.register_script(_FORGET)
         self._take = client.register_script(_TAKE)
         self._silent_until = 0.0
         self._local = _Local()
+        self._debts = Debts(self._send_forgetting)
 
     def read(self, keys: Sequence[str]) -> dict[str, Any]:
         """Return the values that are there, in one round trip."""
@@ -93,16 +102,24 @@ class CacheCommands:
 
     def forget_if(self, values: Mapping[str, Any]) -> None:
         """Delete those of the keys that still hold their value."""
-        if self._local.forgetting is not None:
-            self._local.forgetting |= values
-        elif values:
-            keys = [self._prefix + key for key in values]
-            arguments = [to_json(value) for value in values.values()]
-            self._try(lambda: self._forget_if(keys, arguments))
+        self._forget_all({self._prefix + key: Forgetting(to_json(value)) for key, value in values.items()})
+
+    def forget_unless(self, values: Mapping[str, Any], *, spared: str, insist_seconds: int) -> None:
+        """Delete the keys, whatever they hold, but for values that are not these and begin, as JSON, with `spared`.
+
+        :param insist_seconds: for how long this is tried again, by a thread of its own, while the cache can't be
+            reached.
+        """
+        self._forget_all(
+            {
+                self._prefix + key: Forgetting(to_json(value), spared.encode(), insist_seconds)
+                for key, value in values.items()
+            }
+        )
 
     @contextmanager
     def forgetting_together(self) -> Iterator[None]:
-        """Let this thread's calls of `forget_if` within be one round trip, made at the end."""
+        """Let what this thread forgets within be one round trip, made at the end."""
         if self._local.forgetting is not None:
             yield
             return
@@ -111,7 +128,17 @@ class CacheCommands:
             yield
         finally:
             forgetting, self._local.forgetting = self._local.forgetting, None
-            self.forget_if(forgetting)
+            self._forget_all(forgetting)
+
+    def _forget_all(self, forgetting: dict[str, Forgetting]) -> None:
+        if self._local.forgetting is not None:
+            self._local.forgetting |= forgetting
+        elif forgetting and self._try(lambda: self._send_forgetting(forgetting)) is None:
+            self._debts.owe(forgetting)
+
+    def _send_forgetting(self, forgetting: Mapping[str, Forgetting]) -> Any:
+        arguments = [argument for each in forgetting.values() for argument in (each.own, each.spared)]
+        return self._forget(list(forgetting), arguments)
 
     def take(self, key: str, token: str, seconds: int) -> bool | None:
         """Set a token where there is none; say whether it is there now, or nothing when the cache can't be asked."""

@@ -19,7 +19,7 @@ from txnsite.stack.ports import LOOPBACK, free_port
 from txnsite.stack.postgres import Postgres
 from txnsite.stack.process import wait_for
 from txnsite.stack.server import Unit
-from txnsite.stack.valkey import Valkey
+from txnsite.stack.valkey import Valkey, ValkeyCache
 
 BLOCK_SECONDS = 2
 DATABASE = "bench"
@@ -43,7 +43,8 @@ class Desk:
         # PostgreSQL runs as another user when we are root, and must get through to its folder.
         self.folder.chmod(0o711)
         self.postgres = Postgres(self.folder / "postgres", log_path=self._log("postgres"), settings=_POSTGRES_SETTINGS)
-        self.valkey = Valkey(self.folder / "valkey", log_path=self._log("valkey"))
+        self.broker = Valkey(self.folder / "valkey", log_path=self._log("valkey"))
+        self.cache = ValkeyCache(self.folder / "valkey-cache", log_path=self._log("valkey-cache"))
         self.anvil = Anvil(log_path=self._log("anvil"))
         self._programs: list[Unit] = []
 
@@ -51,7 +52,8 @@ class Desk:
         """Start the servers and describe them to Django's settings, which must not have been read yet."""
         try:
             self.postgres.start()
-            self.valkey.start()
+            self.broker.start()
+            self.cache.start()
             self._set_environment()
             self.postgres.create_database(_EMPTY_DATABASE)
             self._prepare_database()
@@ -68,7 +70,7 @@ class Desk:
     def stop(self) -> None:
         """Stop everything and delete its files."""
         self.stop_programs()
-        for server in (self.anvil, self.valkey, self.postgres):
+        for server in (self.anvil, self.cache, self.broker, self.postgres):
             server.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -80,7 +82,8 @@ class Desk:
         self.stop_programs()
         with self.postgres.connect() as connection:
             self._drop_and_copy(connection)
-        self.valkey.flush()
+        self.broker.flush()
+        self.cache.flush()
         self.anvil.stop()
         self.anvil.start()
         self.anvil.set_automine(False)
@@ -119,7 +122,8 @@ class Desk:
 
     def cpu_seconds(self) -> dict[str, float]:
         """Return the processor time that each part, with its children, has used so far; this process is `bench`."""
-        units = [unit for unit in (*self._programs, self.postgres, self.valkey, self.anvil) if unit.is_running]
+        servers = (self.postgres, self.broker, self.cache, self.anvil)
+        units = [unit for unit in (*self._programs, *servers) if unit.is_running]
         used = {unit.name: _cpu_seconds_of(unit.pid) for unit in units}
         return used | {"bench": _cpu_seconds_of(os.getpid(), alone=True)}
 
@@ -138,9 +142,9 @@ class Desk:
             "ALLOWED_HOSTS": LOOPBACK,
             "DATABASE_URL": self.postgres.url_of(DATABASE),
             "DATABASE_POOL": "0",
-            "CELERY_BROKER_URL": self.valkey.url_of(0),
-            "CACHE_URL": self.valkey.url_of(1),
-            "CELERY_RESULT_URL": self.valkey.url_of(2),
+            "CELERY_BROKER_URL": self.broker.url_of(0),
+            "CELERY_RESULT_URL": self.broker.url_of(1),
+            "CACHE_URL": self.cache.url_of(0),
             "CHAIN_RPC_URLS": self.anvil.url,
             "CHAIN_ID": str(CHAIN_ID),
             "KEYSTORE_DIR": str(self.folder / "keystore"),

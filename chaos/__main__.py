@@ -2,6 +2,7 @@
 
 import argparse
 import secrets
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -25,8 +26,8 @@ def main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
     terms = _terms(options)
     folder = make_folder(options.folder)
-    again = f"--faults {terms.faults}" if terms.faults is not None else f"--minutes {terms.minutes:g}"
-    say(f"seed {terms.seed}: the same again with  python -m chaos --seed {terms.seed} {again}  (state in {folder})")
+    again = [*arguments, *(["--seed", str(terms.seed)] if options.seed is None else [])]
+    say(f"seed {terms.seed}, state in {folder}; the same again: python -m chaos {shlex.join(again)}")
     run = Run(folder, terms, say)
     try:
         result = run.carry_out()

@@ -14,8 +14,8 @@ from chaos.drill import Outcome
 
 RECOVERY_TARGET_SECONDS = 30.0
 _COLUMNS = ("fault", "struck", "alone", "recovered p50 s", "max s", f"within {RECOVERY_TARGET_SECONDS:.0f} s")
-_TOLD_MAX = 20
-"""How many violations are shown; all are counted, and in the file."""
+_TOLD_MAX = 5
+"""How many violations of each check are shown; all are counted, and in the file."""
 
 
 @dataclass
@@ -97,9 +97,10 @@ def summary(result: Result) -> str:
         f"payments: {_counts(result.payments)}; answers by HTTP status: {_counts(result.answers)} (0: none came)",
     ]
     lines += [f"ended, and nobody had killed it: {each}" for each in result.ended_by_themselves]
-    by_check = Counter(violation.check for violation in result.violations)
-    lines += [f"VIOLATED {count} times: {check}" for check, count in by_check.items()]
-    lines += [f"  {violation.check}: {violation.told}" for violation in result.violations[:_TOLD_MAX]]
+    for check, count in Counter(violation.check for violation in result.violations).items():
+        lines.append(f"VIOLATED {count} times: {check}")
+        told = [violation.told for violation in result.violations if violation.check == check]
+        lines += [f"  {each}" for each in told[:_TOLD_MAX]]
     return "\n".join(lines)
 
 

@@ -155,8 +155,8 @@ class Run:
         return Evidence(cast, rows, chain, self._told, self.terms.deep_reorgs, said.splitlines() if code else ())
 
     def _hear(self, sentence: str) -> None:
-        """Take in what the supervisor says: whatever was not killed by us is news."""
-        if "SIGKILL" in sentence:
+        """Take in what the supervisor says: whatever ended and was not killed by us is news."""
+        if "SIGKILL" in sentence or " ended (" not in sentence:
             return
         last_words = [unit.process.log_tail(1) for unit in self.stack.programs if sentence.startswith(f"{unit.name} ")]
         told = " ".join([sentence, *last_words])

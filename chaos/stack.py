@@ -15,9 +15,9 @@ from txnsite.stack.apps import Beat, CeleryWorker, Web, program
 from txnsite.stack.ports import LOOPBACK, free_ports
 from txnsite.stack.postgres import SOCKET_NAME, Postgres
 from txnsite.stack.process import ending_of
-from txnsite.stack.server import Unit
+from txnsite.stack.server import Server, Unit
 from txnsite.stack.supervisor import Supervisor
-from txnsite.stack.valkey import Valkey
+from txnsite.stack.valkey import Valkey, ValkeyCache
 
 DATABASE = "chaos"
 BLOCK_SECONDS = 1
@@ -39,10 +39,10 @@ class Stack:
         self.folder = folder
         self.fault_dir = folder / "faults"
         self._blocks_at_start = 0
-        ports = free_ports(6)
-        web_port, site_port, valkey_port, cache_port, anvil_port, node_port = ports
+        web_port, site_port, broker_port, cache_port, anvil_port, node_port, *proxy_ports = free_ports(8)
         self.postgres = Postgres(folder / "postgres", log_path=self._log("postgres"))
-        self.valkey = Valkey(folder / "valkey", log_path=self._log("valkey"), port=valkey_port)
+        self.broker = Valkey(folder / "valkey", log_path=self._log("valkey"), port=broker_port)
+        self.cache = ValkeyCache(folder / "valkey-cache", log_path=self._log("valkey-cache"), port=cache_port)
         self.anvil = Anvil(
             log_path=self._log("anvil"),
             port=anvil_port,
@@ -52,11 +52,12 @@ class Stack:
         )
         self.anvil.stop_timeout_seconds = _ANVIL_STOP_SECONDS
         self.database_proxy = Proxy("database", listen=self._proxy_folder / SOCKET_NAME, server=self.postgres.socket)
-        self.cache_proxy = Proxy("cache", listen=cache_port, server=valkey_port)
+        self.broker_proxy = Proxy("broker", listen=proxy_ports[0], server=broker_port)
+        self.cache_proxy = Proxy("cache", listen=proxy_ports[1], server=cache_port)
         self.site_proxy = Proxy("site", listen=site_port, server=web_port)
         self.node_proxy = NodeProxy(anvil_port, node_port)
         self.site_port = site_port
-        self.env = self._environment(cache_port)
+        self.env = self._environment()
         self.web = self._web(web_port)
         self.workers = [
             self._worker("worker-1", ["money"], processes=2),
@@ -74,10 +75,10 @@ class Stack:
         :raises StackError: when something can't be started.
         """
         with ExitStack() as closing:
-            supervisor.start(self.postgres, self.valkey, self.anvil)
+            supervisor.start(self.postgres, self.broker, self.cache, self.anvil)
             self.postgres.create_database(DATABASE, owner=DATABASE)
             self._proxy_folder.mkdir(exist_ok=True)
-            closing.enter_context(served(self.database_proxy, self.cache_proxy, self.site_proxy))
+            closing.enter_context(served(*self.proxies.values()))
             closing.enter_context(self.node_proxy)
             cast = self._prepare(supervisor)
             self._begin_chain(cast)
@@ -91,6 +92,25 @@ class Stack:
     def blocks_since_start(self) -> int:
         """Return how many blocks back the node knows the chain's state."""
         return self.anvil.block_number() - self._blocks_at_start
+
+    @property
+    def servers(self) -> dict[str, Server]:
+        """The servers that are broken, by the part that a fault names."""
+        return {"PostgreSQL": self.postgres, **self.valkeys}
+
+    @property
+    def valkeys(self) -> dict[str, Valkey]:
+        return {"broker": self.broker, "cache": self.cache}
+
+    @property
+    def proxies(self) -> dict[str, Proxy]:
+        """What stands in front of each part."""
+        return {
+            "PostgreSQL": self.database_proxy,
+            "broker": self.broker_proxy,
+            "cache": self.cache_proxy,
+            "site": self.site_proxy,
+        }
 
     @property
     def programs(self) -> list[Unit]:
@@ -121,8 +141,8 @@ class Stack:
         self.anvil.mine(_FIRST_BLOCKS)
         self.note_node_start()
 
-    def _environment(self, cache_port: int) -> dict[str, str]:
-        cache_url = f"redis://{LOOPBACK}:{cache_port}"
+    def _environment(self) -> dict[str, str]:
+        broker_url = f"redis://{LOOPBACK}:{self.broker_proxy.listen}"
         return {
             **{name: os.environ[name] for name in _INHERITED if name in os.environ},
             "DJANGO_SETTINGS_MODULE": "txnsite.settings",
@@ -130,9 +150,9 @@ class Stack:
             "SECRET_KEY": _SECRET,
             "ALLOWED_HOSTS": LOOPBACK,
             "DATABASE_URL": self.postgres.url_of(DATABASE, DATABASE, socket_dir=self._proxy_folder),
-            "CELERY_BROKER_URL": f"{cache_url}/0",
-            "CACHE_URL": f"{cache_url}/1",
-            "CELERY_RESULT_URL": f"{cache_url}/2",
+            "CELERY_BROKER_URL": f"{broker_url}/0",
+            "CELERY_RESULT_URL": f"{broker_url}/1",
+            "CACHE_URL": f"redis://{LOOPBACK}:{self.cache_proxy.listen}/0",
             "CHAIN_RPC_URLS": self.node_proxy.url,
             "CHAIN_RPC_TIMEOUT_SECONDS": str(RPC_TIMEOUT_SECONDS),
             "CHAIN_ID": str(CHAIN_ID),

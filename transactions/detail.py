@@ -1,15 +1,9 @@
 """What is told about one transaction, read through the cache and never stale.
 
-How staleness is kept out, whatever dies when:
-
-- A reader that finds nothing leaves a *lease* in the cache before it reads the database, and its answer replaces the
-  lease only if the lease is still there.
-- A writer puts a *barrier* over the entry before its change is committed, which ends any lease, and takes it away
-  after the commit if no later writer has put up its own. While the barrier stands, readers go to the database; should
-  the writer die in between, the barrier runs out by itself after the entry would have.
-
-So an answer read before a change can never be stored after it. If the cache itself is unreachable, everything is
-read from the database.
+A reader that finds nothing leaves a lease in the cache before it reads the database, and its answer replaces the lease
+only if the lease is still there; a writer puts a barrier over the entry before it commits and clears it afterwards, so
+that an answer read before a change can't stay after it. Why that holds, whatever dies or fails when, is told in
+`accounts.cache_barriers`. If the cache itself is unreachable, everything is read from the database.
 """
 
 import datetime as dt
@@ -19,9 +13,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict, cast
 
 from django.conf import settings
-from django.db import transaction as db_transaction
 
 from accounts.cache import cache_commands
+from accounts.cache_barriers import raise_barriers
 from transactions.models import Block, Transaction
 from transactions.states import Stage
 
@@ -104,11 +98,7 @@ def announce_change(transaction_ids: Iterable[int], *, insist: bool = True) -> N
     :param insist: try even while this process leaves the cache alone after a failure: others may be reading from it.
     """
     keys = [_key(transaction_id) for transaction_id in transaction_ids]
-    if not keys:
-        return
-    barriers = dict.fromkeys(keys, {"barrier": secrets.token_hex(8)})
-    cache_commands().write_all(barriers, BARRIER_SECONDS, insist=insist)
-    db_transaction.on_commit(lambda: cache_commands().forget_if(barriers))
+    raise_barriers(keys, BARRIER_SECONDS, insist=insist)
 
 
 def announce_head(number: int) -> None:

@@ -6,7 +6,7 @@ longer than `LIMIT_SECONDS`:
 - 200 `ready`: all four answer.
 - 200 `degraded`: the database answers, something else doesn't. Payments are accepted all the same and paid once it is
   back, so a load balancer that took the site away for this would only make it worse.
-- 503 `down`: the database doesn't answer, and nothing can be accepted.
+- 503 `down`: the database doesn't answer or lets nobody write, and nothing can be accepted.
 
 `/readyz?strict=1` is for monitors: it answers 503 to `degraded` too. Of the chain, the state of each node is told as
 well, by its place in `CHAIN_RPC_URLS`. No answer tells addresses, names or versions.
@@ -82,7 +82,9 @@ def _ask_database() -> None:
     parameters.pop("cursor_factory", None)
     parameters.pop("context", None)
     with psycopg.connect(**parameters | {"connect_timeout": int(LIMIT_SECONDS)}) as session:
-        session.execute("SELECT 1")
+        # A standby answers, and takes nothing.
+        if session.execute("SHOW transaction_read_only").fetchone() != ("off",):
+            raise psycopg.errors.ReadOnlySqlTransaction
 
 
 def _ask_cache() -> None:

@@ -2,17 +2,14 @@
 
 import datetime as dt
 from pathlib import Path
-from typing import Any
 
 import django_stubs_ext
-from celery.schedules import crontab
 from django.core.exceptions import ImproperlyConfigured
-from kombu import Queue
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from txnsite.celery_settings import *  # noqa: F403  # Django reads them here
+from txnsite.database.settings import database_settings
 from txnsite.env import running_env
 from txnsite.mail import parse_mail_url
 
@@ -83,34 +80,8 @@ FAULT_DIR = Path(env.text("FAULT_DIR", str(VAR_DIR / "faults")))
 FAULT_ROLE = env.text("FAULT_ROLE", "desk")
 
 
-def _database(url: str) -> dict[str, Any]:
-    """Return Django's settings for a libpq URI, with time limits so that nothing waits for ever."""
-    try:
-        parts = conninfo_to_dict(url)
-    except ProgrammingError:
-        raise ImproperlyConfigured("DATABASE_URL is not a libpq connection string.") from None
-    limits = "-c lock_timeout=5s -c statement_timeout=30s -c idle_in_transaction_session_timeout=60s"
-    options: dict[str, Any] = {
-        name: value for name, value in parts.items() if name not in {"dbname", "user", "password", "host", "port"}
-    }
-    options["options"] = f"{options.get('options', '')} {limits}".strip()
-    if env.flag("DATABASE_POOL", default=False):
-        options["pool"] = {"min_size": 2, "max_size": env.integer("DATABASE_POOL_SIZE", 20, minimum=2), "timeout": 5}
-    return {
-        "ENGINE": "txnsite.commit_points" if FAULT_POINTS else "django.db.backends.postgresql",
-        "NAME": parts.get("dbname", ""),
-        "USER": parts.get("user", ""),
-        "PASSWORD": parts.get("password", ""),
-        "HOST": parts.get("host", ""),
-        "PORT": str(parts.get("port", "")),
-        # A pool keeps connections itself; a worker process keeps its one, checked before each use.
-        "CONN_MAX_AGE": 0 if "pool" in options else 600,
-        "CONN_HEALTH_CHECKS": "pool" not in options,
-        "OPTIONS": options,
-    }
-
-
-DATABASES = {"default": _database(env.secret("DATABASE_URL"))}
+_engine = "txnsite.commit_points" if FAULT_POINTS else "txnsite.database"
+DATABASES = {"default": database_settings(env, _engine)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CACHES = {
@@ -234,79 +205,10 @@ if _email_url := env.secret("EMAIL_URL", ""):
 elif ALERT_EMAILS:
     raise ImproperlyConfigured("ALERT_EMAILS is set, but EMAIL_URL, the mail server, is not.")
 
-# --- Celery (docs/adr/0001-celery-5.6.md) ---------------------------------------------------------------------------
+# --- Celery: more in celery_settings.py -----------------------------------------------------------------------------
 CELERY_BROKER_URL = env.secret("CELERY_BROKER_URL")
 CELERY_RESULT_BACKEND = env.secret("CELERY_RESULT_URL", "") or None
 CELERY_TIMEZONE = TIME_ZONE
-CELERY_TASK_IGNORE_RESULT = True
-CELERY_TASK_ACKS_LATE = True
-CELERY_TASK_TIME_LIMIT = 300
-CELERY_TASK_SOFT_TIME_LIMIT = 240
-CELERY_TASK_SERIALIZER = "json"
-CELERY_ACCEPT_CONTENT = ["json"]
-CELERY_TASK_DEFAULT_QUEUE = "housekeeping"
-CELERY_TASK_CREATE_MISSING_QUEUES = False
-CELERY_TASK_QUEUES = [Queue("money"), Queue("deposits"), Queue("files"), Queue("housekeeping")]
-CELERY_TASK_ROUTES = {
-    "tasks.money.*": {"queue": "money"},
-    "tasks.deposits.*": {"queue": "deposits"},
-    "tasks.housekeeping.*": {"queue": "housekeeping"},
-}
-CELERY_TASK_PUBLISH_RETRY = False
-CELERY_BROKER_CONNECTION_TIMEOUT = 2
-CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_CONNECTION_MAX_RETRIES = None
-CELERY_BROKER_POOL_LIMIT = 20
-CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "visibility_timeout": 900,
-    "socket_timeout": 15,
-    "socket_connect_timeout": 2,
-    "socket_keepalive": True,
-    "health_check_interval": 10,
-    "global_keyprefix": "txnsite:",
-    # A publisher that finds no broker gives up after 0.3 s and not after two: a payer may be waiting.
-    "max_retries": 2,
-    "interval_start": 0.1,
-    "interval_step": 0.1,
-    "interval_max": 0.2,
-}
-CELERY_VISIBILITY_TIMEOUT = 900
-CELERY_RESULT_EXPIRES = 3600
-CELERY_RESULT_BACKEND_TRANSPORT_OPTIONS = {
-    "retry_policy": {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 1},
-    "global_keyprefix": "txnsite:",
-    "visibility_timeout": 900,
-}
-CELERY_REDIS_SOCKET_TIMEOUT = 5
-CELERY_REDIS_SOCKET_CONNECT_TIMEOUT = 2
-CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_WORKER_ETA_TASK_LIMIT = 1000
-CELERY_WORKER_MAX_TASKS_PER_CHILD = 10_000
-CELERY_WORKER_MAX_MEMORY_PER_CHILD = 400_000
-CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10
-# To cancel a task, Celery writes to the result backend, and where that is gone with the broker the worker ends of it.
-CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
-CELERY_WORKER_SEND_TASK_EVENTS = False
-CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-# Celery closes the database connection around each task unless told to keep it.
-CELERY_DB_REUSE_MAX = 10_000
-CELERY_BEAT_SCHEDULER = "tasks.beat:DeskScheduler"
-CELERY_BEAT_MAX_LOOP_INTERVAL = 5
-CELERY_BEAT_SYNC_EVERY = 1
-# Created by `setup_desk` where absent and never touched again: afterwards the admin owns them.
-DEFAULT_SCHEDULES: dict[str, dict[str, Any]] = {
-    "Follow the chain": {"task": "tasks.money.follow", "every_seconds": 1},
-    "Watch overdue payments": {"task": "tasks.money.sweep_overdue", "every_seconds": 10},
-    "Mail alerts": {"task": "tasks.housekeeping.mail_alerts", "every_seconds": 30},
-    "Take in blocks": {"task": "tasks.deposits.take_in_blocks", "every_seconds": 2},
-    "Sweep deposits": {"task": "tasks.money.sweep_deposits", "every_seconds": 3600},
-    "Watch the intake of blocks": {"task": "tasks.money.watch_intake", "every_seconds": 60},
-    "Sign reports of reserves": {"task": "tasks.money.sign_reserves_reports", "every_seconds": 60},
-    "Watch wallets": {"task": "tasks.money.watch_wallets", "every_seconds": 60},
-    "Close dead task runs": {"task": "tasks.housekeeping.close_dead_runs", "every_seconds": 60},
-    "Check the ledger": {"task": "tasks.housekeeping.check_ledger", "crontab": crontab(minute="30", hour="2")},
-    "Clean up old task runs": {"task": "tasks.housekeeping.clean_up", "crontab": crontab(minute="15", hour="3")},
-}
 
 LOGGING = {
     "version": 1,

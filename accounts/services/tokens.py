@@ -1,9 +1,8 @@
 """API tokens (RFC 6750): made, recognised and revoked. Only their SHA-256 is kept.
 
-Tokens are recognised through the cache, by the same protocol of leases and barriers that keeps details true
-(`transactions.detail`): whoever revokes puts a barrier over the entry before the commit, and while it stands the
-database is asked. It outlives every entry, so nothing has to be tidied up after the commit, and a process that dies on
-either side of it does no harm. An unreachable cache means asking the database.
+Tokens are recognised through the cache, by leases and barriers (`accounts.cache_barriers`): whoever revokes puts a
+barrier over the entry before the commit, and while it stands the database is asked. An unreachable cache means asking
+the database.
 """
 
 import hashlib
@@ -17,6 +16,7 @@ from django.db import transaction as db_transaction
 from django.utils import timezone
 
 from accounts.cache import cache_commands
+from accounts.cache_barriers import raise_barriers
 from accounts.exceptions import BadTokenNameError, TokenNotFoundError
 from accounts.models import ApiToken, User
 from accounts.services.audit import record_audit
@@ -25,7 +25,6 @@ PREFIX = "txn_"
 CACHE_SECONDS = 60
 LEASE_SECONDS = 10
 BARRIER_SECONDS = 2 * CACHE_SECONDS
-_BARRIER = {"barrier": True}
 _TOKEN = re.compile(PREFIX + "[A-Za-z0-9_-]{43}")
 
 
@@ -114,8 +113,7 @@ def announce_user_change(user_id: int) -> bool:
 
 
 def _raise_barriers(hashes: list[str]) -> bool:
-    barriers = dict.fromkeys((_key(token_hash) for token_hash in hashes), _BARRIER)
-    return not barriers or cache_commands().write_all(barriers, BARRIER_SECONDS, insist=True)
+    return raise_barriers([_key(token_hash) for token_hash in hashes], BARRIER_SECONDS)
 
 
 def _read_and_remember(token_hash: str) -> TokenOwner | None:

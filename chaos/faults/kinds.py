@@ -17,6 +17,8 @@ from chaos.faults.node import (
     NodeTimesOutAfterAccepting,
 )
 from chaos.faults.programs import (
+    AllProgramsKilled,
+    AllWorkersKilled,
     BeatFrozen,
     BeatKilled,
     KilledAtPoint,
@@ -32,16 +34,19 @@ from chaos.faults.servers import (
     BlackHole,
     ConnectionsCut,
     PostgresBackendKilled,
+    PostgresReadOnly,
     PostgresRestarted,
     PostgresStoppedImmediately,
     Slow,
     ValkeyFlushed,
+    ValkeyFull,
     ValkeyKilled,
     ValkeyRestarted,
 )
 from txnsite.stack.layout import REPOSITORY
 
 _POINT = re.compile(r'fault_point\("([a-z_.]+)"\)')
+_VALKEYS = ("broker", "cache")
 _COMMITS = ("web.before_commit", "web.after_commit", "worker.before_commit", "worker.after_commit")
 
 _OFTEN: tuple[MakeFault, ...] = (WorkerKilled, WorkerChildKilled, WebProcessKilled, Reorg, NodeLags)
@@ -50,15 +55,15 @@ _ALWAYS: tuple[MakeFault, ...] = (
     *_OFTEN,
     WorkerParentKilled,
     WorkerFrozen,
+    AllWorkersKilled,
+    AllProgramsKilled,
     BeatKilled,
     BeatFrozen,
     WebKilled,
     PostgresRestarted,
     PostgresStoppedImmediately,
     PostgresBackendKilled,
-    ValkeyRestarted,
-    ValkeyKilled,
-    ValkeyFlushed,
+    PostgresReadOnly,
     NodeRestarted,
     NodeHttpErrors,
     NodeRpcErrors,
@@ -69,8 +74,9 @@ _ALWAYS: tuple[MakeFault, ...] = (
     MempoolLost,
     BlocksStop,
     BaseFeeJumps,
-    *(partial(make, part) for part in ("PostgreSQL", "Valkey", "site") for make in (ConnectionsCut, AnswersLost)),
-    *(partial(make, part) for part in ("PostgreSQL", "Valkey") for make in (BlackHole, Slow)),
+    *(partial(make, part) for part in _VALKEYS for make in (ValkeyRestarted, ValkeyKilled, ValkeyFlushed, ValkeyFull)),
+    *(partial(make, part) for part in ("PostgreSQL", *_VALKEYS, "site") for make in (ConnectionsCut, AnswersLost)),
+    *(partial(make, part) for part in ("PostgreSQL", *_VALKEYS) for make in (BlackHole, Slow)),
 )
 
 

@@ -31,7 +31,7 @@ class WorkerKilled(_WorkerFault):
     name = "worker killed"
 
     def inject(self, stack: Stack) -> None:
-        self._unit(stack).process.signal_group(signal.SIGKILL)
+        _require_running(self._unit(stack)).process.signal_group(signal.SIGKILL)
 
 
 class WorkerParentKilled(_WorkerFault):
@@ -40,7 +40,7 @@ class WorkerParentKilled(_WorkerFault):
     name = "worker's parent killed"
 
     def inject(self, stack: Stack) -> None:
-        self._unit(stack).process.send_signal(signal.SIGKILL)
+        _require_running(self._unit(stack)).process.send_signal(signal.SIGKILL)
 
 
 class WorkerChildKilled(_WorkerFault):
@@ -62,10 +62,32 @@ class WorkerFrozen(_WorkerFault):
         self.seconds = rng.uniform(1, 8)
 
     def inject(self, stack: Stack) -> None:
-        self._unit(stack).process.signal_group(signal.SIGSTOP)
+        _require_running(self._unit(stack)).process.signal_group(signal.SIGSTOP)
 
     def heal(self, stack: Stack) -> None:
         self._unit(stack).process.signal_group(signal.SIGCONT)
+
+
+class AllWorkersKilled(Fault):
+    """Every worker dies at once (SIGKILL)."""
+
+    name = "all workers killed"
+    part = "workers"
+
+    def inject(self, stack: Stack) -> None:
+        for worker in stack.workers:
+            worker.process.signal_group(signal.SIGKILL)
+
+
+class AllProgramsKilled(Fault):
+    """All of our own processes die at once (SIGKILL), as when their machine loses its power."""
+
+    name = "everything of ours killed"
+    part = "workers"
+
+    def inject(self, stack: Stack) -> None:
+        for unit in stack.programs:
+            unit.process.signal_group(signal.SIGKILL)
 
 
 class BeatKilled(Fault):
@@ -79,7 +101,7 @@ class BeatKilled(Fault):
         self.detail = f"beat-{self._number + 1}"
 
     def inject(self, stack: Stack) -> None:
-        stack.beats[self._number].process.send_signal(signal.SIGKILL)
+        _require_running(stack.beats[self._number]).process.send_signal(signal.SIGKILL)
 
 
 class BeatFrozen(BeatKilled):
@@ -92,7 +114,7 @@ class BeatFrozen(BeatKilled):
         self.seconds = rng.uniform(1, 8)
 
     def inject(self, stack: Stack) -> None:
-        stack.beats[self._number].process.send_signal(signal.SIGSTOP)
+        _require_running(stack.beats[self._number]).process.send_signal(signal.SIGSTOP)
 
     def heal(self, stack: Stack) -> None:
         stack.beats[self._number].process.send_signal(signal.SIGCONT)
@@ -105,7 +127,7 @@ class WebKilled(Fault):
     part = "web"
 
     def inject(self, stack: Stack) -> None:
-        stack.web.process.signal_group(signal.SIGKILL)
+        _require_running(stack.web).process.signal_group(signal.SIGKILL)
 
 
 class WebProcessKilled(Fault):
@@ -146,6 +168,12 @@ class KilledAtPoint(Fault):
 
     def __str__(self) -> str:
         return self.name
+
+
+def _require_running(unit: Unit) -> Unit:
+    if not unit.is_running:
+        raise NotNowError(f"{unit.name} is down")
+    return unit
 
 
 def _kill_child(unit: Unit, share: float) -> None:

@@ -1,17 +1,14 @@
-"""PostgreSQL, Valkey and the site's connections fail."""
+"""PostgreSQL, the two Valkeys (broker, cache) and the site's connections fail."""
 
 from random import Random
+from typing import LiteralString
 
 import psutil
 
 from chaos.faults.base import Fault, NotNowError
-from chaos.proxies import Proxy
 from chaos.stack import DATABASE, Stack
 from txnsite.stack.server import Server
-
-
-def _proxy_of(stack: Stack, part: str) -> Proxy:
-    return {"PostgreSQL": stack.database_proxy, "Valkey": stack.cache_proxy, "site": stack.site_proxy}[part]
+from txnsite.stack.valkey import tell_valkey
 
 
 class _Restart(Fault):
@@ -24,17 +21,17 @@ class _Restart(Fault):
         server = self._server(stack)
         server.held_down = True
         self._end(stack)
-        _proxy_of(stack, self.part).refuse()
+        stack.proxies[self.part].refuse()
 
     def heal(self, stack: Stack) -> None:
         server = self._server(stack)
         if not server.is_running:
             server.start()
         server.held_down = False
-        _proxy_of(stack, self.part).admit()
+        stack.proxies[self.part].admit()
 
     def _server(self, stack: Stack) -> Server:
-        return stack.postgres if self.part == "PostgreSQL" else stack.valkey
+        return stack.servers[self.part]
 
     def _end(self, stack: Stack) -> None:
         self._server(stack).stop()
@@ -78,31 +75,80 @@ class PostgresBackendKilled(Fault):
         raise NotNowError("PostgreSQL has no connections")
 
 
-class ValkeyRestarted(_Restart):
-    """Valkey is restarted in good order (SIGTERM)."""
+class PostgresReadOnly(Fault):
+    """PostgreSQL lets nobody write, as a standby does to which clients were sent too early."""
 
-    name = "Valkey restarted"
-    part = "Valkey"
+    name = "PostgreSQL read-only"
+    part = "PostgreSQL"
+
+    def __init__(self, rng: Random) -> None:
+        self.seconds = rng.uniform(1, 6)
+
+    def inject(self, stack: Stack) -> None:
+        self._tell(stack, "ALTER SYSTEM SET default_transaction_read_only = on")
+
+    def heal(self, stack: Stack) -> None:
+        self._tell(stack, "ALTER SYSTEM RESET default_transaction_read_only")
+
+    def _tell(self, stack: Stack, statement: LiteralString) -> None:
+        with stack.postgres.connect() as connection:
+            connection.execute(statement)
+            connection.execute("SELECT pg_reload_conf()")
+
+
+class ValkeyRestarted(_Restart):
+    """A Valkey is restarted in good order (SIGTERM)."""
+
+    def __init__(self, part: str, rng: Random) -> None:
+        super().__init__(rng)
+        self.part = part
+        self.name = f"{part} restarted"
 
 
 class ValkeyKilled(_Restart):
-    """Valkey dies (SIGKILL) and comes back without what it wrote in its last second."""
+    """A Valkey dies (SIGKILL): the broker comes back without what it wrote in its last second, the cache empty."""
 
-    name = "Valkey killed"
-    part = "Valkey"
+    def __init__(self, part: str, rng: Random) -> None:
+        super().__init__(rng)
+        self.part = part
+        self.name = f"{part} killed"
 
     def _end(self, stack: Stack) -> None:
-        stack.valkey.kill()
+        self._server(stack).kill()
 
 
 class ValkeyFlushed(Fault):
-    """Valkey forgets everything: messages, locks, cached details."""
+    """A Valkey forgets everything: messages, or locks and cached details."""
 
-    name = "Valkey flushed"
-    part = "Valkey"
+    def __init__(self, part: str, rng: Random) -> None:
+        self.part = part
+        self.name = f"{part} flushed"
 
     def inject(self, stack: Stack) -> None:
-        stack.valkey.flush()
+        stack.valkeys[self.part].flush()
+
+
+class ValkeyFull(Fault):
+    """A Valkey has no memory left: it refuses whatever would take more, and the cache may forget all it has first."""
+
+    def __init__(self, part: str, rng: Random) -> None:
+        self.part = part
+        self.name = f"{part} full"
+        self.seconds = rng.uniform(1, 6)
+        self._evicts = part == "cache" and rng.random() < 0.5
+        self.detail = "forgets and refuses" if self._evicts else "refuses"
+
+    def inject(self, stack: Stack) -> None:
+        self._set(stack, "1", "allkeys-lru" if self._evicts else "noeviction")
+
+    def heal(self, stack: Stack) -> None:
+        if self.part == "cache":
+            self._set(stack, "64mb", "allkeys-lru")
+        else:
+            self._set(stack, "0", "noeviction")
+
+    def _set(self, stack: Stack, maxmemory: str, policy: str) -> None:
+        tell_valkey(stack.valkeys[self.part].port, f"CONFIG SET maxmemory {maxmemory} maxmemory-policy {policy}")
 
 
 class ConnectionsCut(Fault):
@@ -113,7 +159,7 @@ class ConnectionsCut(Fault):
         self.name = f"{part}: connections cut"
 
     def inject(self, stack: Stack) -> None:
-        _proxy_of(stack, self.part).cut()
+        stack.proxies[self.part].cut()
 
 
 class BlackHole(Fault):
@@ -125,10 +171,10 @@ class BlackHole(Fault):
         self.seconds = rng.uniform(1, 7)
 
     def inject(self, stack: Stack) -> None:
-        _proxy_of(stack, self.part).hold()
+        stack.proxies[self.part].hold()
 
     def heal(self, stack: Stack) -> None:
-        _proxy_of(stack, self.part).release()
+        stack.proxies[self.part].release()
 
 
 class AnswersLost(Fault):
@@ -142,10 +188,10 @@ class AnswersLost(Fault):
         self.detail = f"{self._share:.0%}"
 
     def inject(self, stack: Stack) -> None:
-        _proxy_of(stack, self.part).lost_answers = self._share
+        stack.proxies[self.part].lost_answers = self._share
 
     def heal(self, stack: Stack) -> None:
-        _proxy_of(stack, self.part).lost_answers = 0.0
+        stack.proxies[self.part].lost_answers = 0.0
 
 
 class Slow(Fault):
@@ -159,7 +205,7 @@ class Slow(Fault):
         self.detail = f"{self._delay * 1000:.0f} ms"
 
     def inject(self, stack: Stack) -> None:
-        _proxy_of(stack, self.part).delay_seconds = self._delay
+        stack.proxies[self.part].delay_seconds = self._delay
 
     def heal(self, stack: Stack) -> None:
-        _proxy_of(stack, self.part).delay_seconds = 0.0
+        stack.proxies[self.part].delay_seconds = 0.0

@@ -272,7 +272,7 @@ def swallow_answers(monkeypatch: pytest.MonkeyPatch, commands: CacheCommands) ->
         raise RedisTimeoutError
 
     monkeypatch.setattr(client, "evalsha", lambda sha, *args: execute("EVALSHA", sha, *args))
-    for script in (commands._take, commands._forget_if):
+    for script in (commands._take, commands._forget):
         client.script_load(script.script)
 
 

@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connections
 from django.db import transaction as db_transaction
-from redis import Redis
 
-from accounts.cache import CacheCommands, cache_commands
+from accounts.cache import cache_commands
 from accounts.exceptions import BadTokenNameError, TokenNotFoundError
 from accounts.models import ApiToken, AuditEvent, User
 from accounts.services import tokens
@@ -22,6 +23,7 @@ from accounts.services.tokens import (
     create_token,
     revoke_token,
 )
+from tests.caches import raw_cache, take_cache_down
 from tests.desk import make_user
 
 
@@ -165,6 +167,24 @@ def test_a_process_that_dies_right_after_its_commit_has_revoked_for_good(
     assert authenticate(token.text) is None
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_barrier_that_the_cache_has_lost_before_the_commit_is_not_missed(token: NewToken) -> None:
+    """The cache is emptied in between, and a reader remembers what is about to be revoked."""
+
+    def read_in_another_process() -> None:
+        try:
+            assert authenticate(token.text) == owner_of(token)
+        finally:
+            connections.close_all()
+
+    with db_transaction.atomic():
+        revoke_token(actor=None, token_id=token.row.pk)
+        raw_cache().flushdb()
+        with ThreadPoolExecutor(1) as reader:
+            reader.submit(read_in_another_process).result(20)
+    assert authenticate(token.text) is None
+
+
 def test_the_barrier_outlives_every_entry() -> None:
     assert tokens.BARRIER_SECONDS > tokens.CACHE_SECONDS > tokens.LEASE_SECONDS
 
@@ -181,9 +201,7 @@ def test_a_deactivated_user_is_refused_at_once_and_let_in_again(token: NewToken)
 
 # --- Without a cache --------------------------------------------------------------------------------------------------
 def test_without_a_cache_the_database_is_asked(token: NewToken, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Not a free port: a client that dials one again and again may end up talking to itself.
-    nowhere = CacheCommands(Redis(port=1), "txnsite:")
-    monkeypatch.setattr(tokens, "cache_commands", lambda: nowhere)
+    take_cache_down(monkeypatch)
     assert authenticate(token.text) == owner_of(token)
     assert revoke_token(actor=None, token_id=token.row.pk) is False
     assert authenticate(token.text) is None

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.backends.postgresql.base import DatabaseWrapper
 from django.test import Client
 from kombu import Connection
@@ -153,6 +154,13 @@ def test_a_node_that_has_not_answered_yet_is_not_called_up(client: Client, setti
 
 def test_without_database(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     take_database_away(monkeypatch, free_port())
+    assert readiness_of(client) == (503, "down", up_but(database="down"))
+
+
+def test_with_a_database_that_only_reads(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters = connection.get_connection_params()
+    parameters["options"] += " -c default_transaction_read_only=on"
+    monkeypatch.setattr(DatabaseWrapper, "get_connection_params", lambda _: dict(parameters))
     assert readiness_of(client) == (503, "down", up_but(database="down"))
 
 

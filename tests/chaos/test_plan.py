@@ -58,18 +58,19 @@ def test_faults_of_one_wave_break_different_parts_and_the_first_comes_at_once() 
 
 
 def test_kinds_are_chosen_by_words_in_their_names() -> None:
-    names = {wave.strikes[0].fault.name for wave in islice(waves(1, choose(KINDS, only=["Valkey"])), 50)}
+    names = {wave.strikes[0].fault.name for wave in islice(waves(1, choose(KINDS, only=["cache"])), 50)}
     assert names == {
-        "Valkey restarted",
-        "Valkey killed",
-        "Valkey flushed",
-        "Valkey: connections cut",
-        "Valkey: answers lost",
-        "Valkey: black hole",
-        "Valkey: slow",
+        "cache restarted",
+        "cache killed",
+        "cache flushed",
+        "cache full",
+        "cache: connections cut",
+        "cache: answers lost",
+        "cache: black hole",
+        "cache: slow",
     }
-    fewer = choose(KINDS, only=["Valkey"], without=["restarted", ":"])
-    assert {wave.strikes[0].fault.name for wave in islice(waves(1, fewer), 20)} == {"Valkey killed", "Valkey flushed"}
+    fewer = choose(KINDS, only=["broker"], without=["restarted", "full", ":"])
+    assert {wave.strikes[0].fault.name for wave in islice(waves(1, fewer), 20)} == {"broker killed", "broker flushed"}
 
 
 def test_blocks_that_count_as_final_are_taken_back_only_on_demand() -> None:

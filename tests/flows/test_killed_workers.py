@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.brokers import waiting
 from tests.conftest import StartWorker
 from tests.desk import make_address
 from tests.flows.conftest import LiveDesk
@@ -34,6 +35,23 @@ def test_a_killed_worker_neither_loses_a_payment_nor_makes_it_twice(
     live_desk.run_to_the_end()
 
     assert Stage.SETTLED not in before or point == "settle.posted"
+    live_desk.assert_paid_once(payments)
+
+
+def test_a_worker_that_is_stopped_puts_its_task_back_before_a_supervisor_kills_it(
+    live_desk: LiveDesk, celery_worker: StartWorker, tmp_path: Path
+) -> None:
+    payments = live_desk.accept(1, [make_address()])
+    busy = celery_worker("money", env={"FAULT_POINTS": "broadcast.saved=hang", "FAULT_DIR": str(tmp_path)})
+    live_desk.tick_until((tmp_path / "broadcast.saved").exists, "a task that takes long")
+
+    busy.process.ask_to_stop()
+    busy.process.wait(busy.stop_timeout_seconds)
+    assert "tasks.money.broadcast" in [message.task for message in waiting("money")]
+
+    busy.kill()
+    celery_worker("money")
+    live_desk.run_to_the_end()
     live_desk.assert_paid_once(payments)
 
 

@@ -1,11 +1,16 @@
 """What is down comes back, and nothing was lost meanwhile: cache, broker, node."""
 
+import contextlib
 import json
+import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import LiteralString
 
 import pytest
+from django.db import connection
 from django.test import override_settings
+from psycopg import sql
 
 from tests.conftest import StartWeb, StartWorker
 from tests.desk import ETHER, make_address
@@ -18,6 +23,7 @@ from txnsite.stack.process import wait_for
 from txnsite.stack.valkey import Valkey
 
 _LOST = "Connection to broker lost"
+_READ_ONLY = "in a read-only transaction"
 
 
 def pay(url: str, token: str, account_id: int, to: str, key: str) -> tuple[int, dict[str, object]]:
@@ -112,6 +118,62 @@ def test_running_processes_live_through_an_outage_of_cache_and_broker(
     assert worker.is_running
     assert [get(web.url, token, each)["status"] for each in ids] == ["SUCCESSFUL"] * 3
     live_desk.assert_paid_once(list(Transaction.objects.order_by("pk")))
+
+
+def test_after_a_failover_nobody_stays_with_a_server_that_only_reads(
+    live_desk: LiveDesk, start_web: StartWeb, celery_worker: StartWorker
+) -> None:
+    """All connections break, the next ones lead to a standby, and those after them to the new primary."""
+    web, worker = start_web(env={"DATABASE_POOL": "1"}), celery_worker("money")
+    token, account, to = live_desk.token(), live_desk.account.pk, make_address()
+    assert pay(web.url, token, account, to, "before")[0] == 201
+
+    tell_database("ALTER DATABASE {} SET default_transaction_read_only = on")
+    break_connections()
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        pay(web.url, token, account, to, "during")
+    assert (refused.value.code, json.load(refused.value)["code"]) == (503, "database_unavailable")
+    assert int(refused.value.headers["Retry-After"]) >= 1
+    wait_for(lambda: _READ_ONLY in worker.logs, what="the worker's notice of it", timeout_seconds=20)
+
+    tell_database("ALTER DATABASE {} RESET default_transaction_read_only")
+
+    def is_accepted() -> bool:
+        # Each of the web server's connections finds out by itself.
+        with contextlib.suppress(urllib.error.HTTPError):
+            return pay(web.url, token, account, to, "during")[0] == 201
+        return False
+
+    wait_for(is_accepted, what="a payment's acceptance", timeout_seconds=20, every_seconds=0.1)
+    live_desk.run_to_the_end()
+    assert worker.is_running
+    live_desk.assert_paid_once(list(Transaction.objects.order_by("pk")))
+
+
+def test_a_restart_of_the_database_costs_no_request(live_desk: LiveDesk, start_web: StartWeb) -> None:
+    web = start_web(env={"DATABASE_POOL": "1"})
+    token, account, to = live_desk.token(), live_desk.account.pk, make_address()
+    for number in range(4):
+        assert pay(web.url, token, account, to, f"before {number}")[0] == 201
+    break_connections()
+    for number in range(8):
+        assert pay(web.url, token, account, to, f"after {number}")[0] == 201
+
+
+def tell_database(statement: LiteralString) -> None:
+    """Say something about the test's database, which counts for connections that are opened from now on."""
+    with connection.cursor() as cursor:
+        name = sql.Identifier(connection.settings_dict["NAME"])
+        cursor.execute(sql.SQL(statement).format(name).as_string())
+
+
+def break_connections() -> None:
+    """End everybody's connections to the test's database but our own."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
 
 
 def test_a_worker_goes_on_after_its_broker_was_restarted_with_a_task_in_flight(

@@ -126,7 +126,12 @@ def test_a_stranger_runs_it(var: Path, terminal: OpenTerminal) -> None:
         assert (code, refusal) == (1, f"The desk already runs in {var} (process {desk.pid}). Stop that one first.\n")
 
     # What dies is started again.
-    for name, words in (("worker-money", "--queues money"), ("anvil", "--prune-history"), ("Valkey", "valkey-server")):
+    for name, words in (
+        ("worker-money", "--queues money"),
+        ("anvil", "--prune-history"),
+        (r"Valkey \(broker\)", "--appendonly yes"),
+        (r"Valkey \(cache\)", "--appendonly no"),
+    ):
         victims = [process for process in processes_of(var) if words in " ".join(process.cmdline())]
         oldest = min(victims, key=psutil.Process.create_time)
         oldest.kill()

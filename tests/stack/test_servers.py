@@ -5,9 +5,11 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from redis import Redis
 
 from tests.processes import make_folder
 from tests.stack.processes import is_alive
@@ -15,7 +17,7 @@ from txnsite.stack.anvil import Anvil, AnvilError
 from txnsite.stack.errors import StackError, StartError
 from txnsite.stack.postgres import UNSAFE_AND_FAST, Postgres
 from txnsite.stack.process import wait_for
-from txnsite.stack.valkey import Valkey, tell_valkey
+from txnsite.stack.valkey import Valkey, ValkeyCache, tell_valkey
 
 
 @pytest.fixture
@@ -139,6 +141,31 @@ class TestValkey:
         assert not own_valkey.is_ready()
         with pytest.raises(StackError, match="doesn't answer"):
             own_valkey.flush()
+
+
+class TestValkeyCache:
+    @pytest.fixture
+    def cache(self, folder: Path) -> Iterator[ValkeyCache]:
+        server = ValkeyCache(folder / "cache", log_path=folder / "cache.log")
+        server.start()
+        yield server
+        server.kill()
+
+    def test_it_comes_back_empty_and_leaves_no_file(self, cache: ValkeyCache) -> None:
+        for end in (cache.stop, cache.kill):
+            tell_valkey(cache.port, "SET a 1")
+            end()
+            assert list(cache.data_dir.iterdir()) == []
+            cache.start()
+            tell_valkey(cache.port, "GET a", answer="$-1")
+
+    def test_it_makes_room_for_what_is_new(self, cache: ValkeyCache) -> None:
+        client: Any = Redis.from_url(cache.url)
+        for number in range(100):
+            client.set(str(number), bytes(1_000_000))
+        assert client.dbsize() < 70
+        assert client.exists("99")
+        client.close()
 
 
 def appended(server: Valkey, text: bytes) -> bool:

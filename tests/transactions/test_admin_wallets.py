@@ -74,11 +74,36 @@ class TestWallets:
         assert "Pause…" not in shown
 
     def test_wallets_are_filtered_by_state(self, operator: Staff, desk: Desk) -> None:
-        second = desk.add_wallet()
+        second, third = desk.add_wallet(), desk.add_wallet()
         post(operator, wallet_page(desk, "pause"), reason="x")
-        for state, expected in {"paying": [second], "paused": [desk.wallet], "draining": []}.items():
+        retire(third, second)
+        expected_by_state = {"paying": [second], "paused": [desk.wallet], "draining": [], "retired": [third]}
+        for state, expected in expected_by_state.items():
             answer = operator.client.get(reverse("admin:transactions_wallet_changelist"), {"state": state})
             assert list(answer.context["cl"].result_list) == expected
+
+    def test_a_replaced_wallet_and_its_successor_lead_to_each_other(self, operator: Staff, desk: Desk) -> None:
+        second = desk.add_wallet()
+        Wallet.objects.filter(pk=desk.wallet.pk).update(replaced_by=second, draining_at=timezone.now())
+        page, successors = (
+            reverse("admin:transactions_wallet_change", args=[wallet.pk]) for wallet in (desk.wallet, second)
+        )
+        shown = operator.client.get(page).content.decode()
+        assert f'<a href="{successors}">{second}</a>' in shown
+        assert "Resume…" not in shown, "it is drained for good"
+        assert f'<a href="{page}">{desk.wallet}</a>' in operator.client.get(successors).content.decode()
+        retire(desk.wallet, second)
+        shown = operator.client.get(page).content.decode()
+        assert "retired" in shown
+        assert "Resume…" in shown, "for what comes to it late"
+
+
+def retire(wallet: Wallet, successor: Wallet) -> None:
+    """Write what the end of a rotation writes."""
+    now = timezone.now()
+    Wallet.objects.filter(pk=wallet.pk).update(
+        replaced_by=successor, draining_at=now, paused_at=now, paused_reason="Replaced.", retired_at=now
+    )
 
 
 class TestIdentify:

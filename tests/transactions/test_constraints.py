@@ -223,6 +223,15 @@ BREAKS: dict[str, list[Break]] = {
         lambda rows: change(rows.wallet, paused_at=NOW),
         lambda rows: change(rows.wallet, paused_reason="x"),
     ],
+    "transactions_wallet_replaced_by_another_gets_no_payments": [
+        lambda rows: change(rows.wallet, replaced_by=rows.other_wallet),
+        lambda rows: change(rows.wallet, replaced_by=rows.wallet, draining_at=NOW),
+    ],
+    "transactions_wallet_retired_only_when_replaced_and_paused": [
+        lambda rows: change(rows.wallet, retired_at=NOW),
+        lambda rows: change(rows.wallet, retired_at=NOW, paused_at=NOW, paused_reason="x"),
+        lambda rows: change(rows.wallet, retired_at=NOW, draining_at=NOW, replaced_by=rows.other_wallet),
+    ],
     "transactions_wallet_next_nonce_not_negative": [lambda rows: change(rows.wallet, next_nonce=-1)],
     "transactions_wallet_deposit_address_of_an_account": [
         lambda rows: rows.add_wallet(5, role="deposit"),
@@ -610,6 +619,8 @@ def test_what_the_rules_leave_free(rows: Rows) -> None:
         by = {"decided_by": make_user(), "reason": "x"} if verdict == "refused" else {}
         change(approval, verdict=verdict, decided_at=NOW, **by)
         end(rows, payment, failure_reason=reason)
+    change(rows.wallet, draining_at=NOW, replaced_by=rows.other_wallet)
+    change(rows.wallet, paused_at=NOW, paused_reason="x", retired_at=NOW)
     change(rows.policy, amount_max_in_wei=1, daily_amount_max_in_wei=WEI_MAX, approval_above_in_wei=0)
     AllowedRecipient.objects.create(account=rows.other_account, address=RECIPIENT)
     rows.allowed.delete()

@@ -14,6 +14,7 @@ from tests.desk import ETHER, NOW, Desk, credit, freeze, make_account, write_dep
 from transactions.models import Block, Deposit, Wallet
 from transactions.services.deposit_addresses import deposit_address_of
 from transactions.services.deposits import credit_final
+from transactions.services.wallets import signing_wallets
 
 
 @pytest.fixture(autouse=True)
@@ -151,6 +152,27 @@ class TestCredit:
         assert balance(desk.wallet.account) == -1_007 * ETHER
         assert balance(desk.account) == 100 * ETHER
         desk.assert_books_balance()
+
+    def test_one_whose_block_is_no_longer_the_chains_is_not(self, desk: Desk) -> None:
+        deposit = deposited(desk)
+        Block.objects.filter(number=deposit.block_number).update(hash="0x" + "ab" * 32)
+        assert credit_final(10**9, NOW) == 0
+        assert balance(desk.account) == 100 * ETHER
+
+    def test_addresses_that_nothing_leaves_cost_no_question(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        wallet = desk.add_deposit_address()
+        asked: list[str] = []
+        view = desk.chain.view
+
+        def look(addresses: list[str], *, with_finalized: bool) -> object:
+            asked.extend(addresses)
+            return view(addresses, with_finalized=with_finalized)
+
+        monkeypatch.setattr(desk.chain, "view", look)
+        desk.mine(2)
+        desk.broadcast()
+        assert set(asked) == {desk.wallet.address}
+        assert wallet not in signing_wallets()
 
     def test_many_at_once(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("transactions.services.deposits.CHUNK", 2)

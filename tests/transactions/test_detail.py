@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from django.db import connections
@@ -224,7 +225,7 @@ class TestNeverStale:
     ) -> None:
         payment = desk.accept()
         read(payment)
-        monkeypatch.setattr(cache_commands(), "forget_if", lambda *_: None)
+        monkeypatch.setattr(cache_commands(), "forget_unless", lambda *_, **__: None)
         reject(payment)
         assert read(payment)["stage"] == "SETTLED"
         assert seconds_left(key_of(payment)) > 60, "the barrier outlives whatever was remembered before it"
@@ -245,9 +246,13 @@ class TestNeverStale:
         """The first writer has committed but not yet told the cache when the second begins, commits and dies."""
         payment = desk.accept()
         commands = cache_commands()
-        forget_if = commands.forget_if
+        forget_unless = commands.forget_unless
         held_back: list[Callable[[], None]] = []
-        monkeypatch.setattr(commands, "forget_if", lambda *args: held_back.append(lambda: forget_if(*args)))
+
+        def hold_back(*args: Any, **options: Any) -> None:
+            held_back.append(lambda: forget_unless(*args, **options))
+
+        monkeypatch.setattr(commands, "forget_unless", hold_back)
         with desk.chain.outage():
             desk.broadcast()
         with Writer(payment) as second:
@@ -255,8 +260,19 @@ class TestNeverStale:
             for forget in held_back:
                 forget()
             read(payment)
-            monkeypatch.setattr(commands, "forget_if", lambda *_: None)
+            monkeypatch.setattr(commands, "forget_unless", lambda *_, **__: None)
             second.commit()
+        assert read(payment)["stage"] == "SETTLED"
+
+    def test_a_barrier_that_the_cache_has_lost_before_the_commit_is_not_missed(self, desk: Desk) -> None:
+        """The cache is emptied, restarted, or needs the memory, and a reader remembers what is about to change."""
+        payment = desk.accept()
+        with Writer(payment) as writer:
+            writer.begin()
+            raw_cache().flushdb()
+            assert read(payment)["stage"] == "ACCEPTED"
+            assert value_of(key_of(payment))["stage"] == "ACCEPTED"
+            writer.commit()
         assert read(payment)["stage"] == "SETTLED"
 
     def test_a_reader_that_died_with_its_lease_stops_nobody(self, desk: Desk) -> None:

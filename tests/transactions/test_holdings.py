@@ -1,6 +1,7 @@
 """Holdings: at which block the chain is asked, of which wallets, and when its answer counts."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from pytest_django.fixtures import Settings
@@ -108,6 +109,17 @@ class TestBlock:
         monkeypatch.setattr(desk.chain, "balances", change)
         waits = while_waiting(monkeypatch, lambda: (desk.follow(), desk.take_in()))
         assert read_holdings(desk.chain).block_hash == desk.chain.blocks[6].header.hash
+        assert len(waits) == 1
+
+    def test_what_was_read_before_the_node_had_it_is_read_again(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        walked(desk)
+        headers = desk.chain.headers
+        other = [replace(desk.chain.blocks[6].header, hash="0x" + "ab" * 32)]
+        monkeypatch.setattr(desk.chain, "headers", lambda numbers: {6: other.pop()} if other else headers(numbers))
+        waits = while_waiting(monkeypatch, lambda: None)
+        assert read_holdings(desk.chain).block_number == 6
         assert len(waits) == 1
 
     def test_a_node_that_is_down_is_no_answer(self, desk: Desk) -> None:

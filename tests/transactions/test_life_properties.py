@@ -22,10 +22,11 @@ from tests.desk import ETHER, GWEI, NOW, Desk, crash_at, dies, make_account, mak
 from tests.transactions.test_crashes import POINTS
 from transactions.chain import ChainError
 from transactions.exceptions import AlreadyDecidedError, NotCancellableError
-from transactions.models import Approval, Attempt, Transaction, Wallet
+from transactions.models import Approval, Attempt, Block, Deposit, Transaction, Wallet
 from transactions.services.approvals import approve_payment, refuse_payment
 from transactions.services.cancel import cancel_transaction
-from transactions.states import Kind, Purpose, Stage, Status
+from transactions.services.sweep import sweep_deposits
+from transactions.states import DepositStatus, Kind, Purpose, Stage, Status
 
 STRANGER = make_address(2**102)
 CONFIRMATIONS = 4
@@ -33,7 +34,7 @@ AMOUNTS = st.sampled_from([1, ETHER, 40 * ETHER, 99 * ETHER])
 
 
 class LifeMachine(RuleBasedStateMachine):
-    """Two wallets, two accounts, five recipients, and everything that can go wrong between them."""
+    """Two wallets, two accounts and their deposit addresses, five recipients, and all that can go wrong between."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,6 +42,7 @@ class LifeMachine(RuleBasedStateMachine):
         self._patch.setattr(django_settings, "CONFIRMATIONS", CONFIRMATIONS)
         self._patch.setattr(django_settings, "CHAIN_RPC_BATCH_SIZE", 3)
         self._patch.setattr(django_settings, "REPLACE_AFTER_BLOCKS", 3)
+        self._patch.setattr(django_settings, "SWEEP_MIN_IN_WEI", ETHER // 10)
         self.desk = Desk()
         self.chain = self.desk.chain
         self.desk.add_wallet(balance_in_wei=50 * ETHER)
@@ -48,6 +50,10 @@ class LifeMachine(RuleBasedStateMachine):
         self.officer = make_officer()
         self.accounts = [self.desk.account, make_account(balance_in_wei=30 * ETHER)]
         self.recipients = [make_address(number) for number in range(5)]
+        self.addresses = [
+            *(self.desk.add_deposit_address(account).address for account in self.accounts),
+            self.desk.wallet.address,
+        ]
         self.keys = 0
         self.is_followed = True
 
@@ -113,6 +119,31 @@ class LifeMachine(RuleBasedStateMachine):
         rows = list(Transaction.objects.order_by("pk"))
         if rows:
             self._unless_down(lambda: self.desk.reconcile(rows[choice % len(rows)]))
+
+    @rule(address=st.integers(0, 2), amount=AMOUNTS)
+    def pay_in(self, address: int, amount: int) -> None:
+        """Somebody outside pays to a deposit address or to a hot wallet."""
+        self.desk.pay_in(self.addresses[address], amount)
+
+    @rule(address=st.integers(0, 1), blocks=st.integers(0, CONFIRMATIONS))
+    def receive(self, address: int, blocks: int) -> None:
+        """Go some of a deposit's usual way at once."""
+        self.pay_in(address, ETHER)
+        self.mine_and_follow(1)
+        self.take_in()
+        for _ in range(blocks):
+            self.mine_and_follow(1)
+
+    @rule()
+    def take_in(self) -> None:
+        Block.objects.filter(taken_in_at=None).update(intake_from=None)
+        # What a node can't tell now, or tells of another block, is taken in later.
+        with suppress(ChainError):
+            self.desk.take_in()
+
+    @rule()
+    def sweep(self) -> None:
+        self._unless_down(lambda: sweep_deposits(NOW, chain=self.chain))
 
     @rule(point=st.sampled_from(POINTS), step=st.sampled_from(["broadcast", "follow"]))
     def die(self, point: str, step: str) -> None:
@@ -269,9 +300,12 @@ class LifeMachine(RuleBasedStateMachine):
         purposes = dict(Attempt.objects.values_list("hash", "purpose"))
         for row in Transaction.objects.filter(stage=Stage.SETTLED, transaction_hash__isnull=False):
             receipt = on_chain[row.transaction_hash or ""]
-            pays = row.kind != Kind.PAYMENT or purposes[receipt.transaction_hash] == Purpose.PAYMENT
+            pays = row.kind not in (Kind.PAYMENT, Kind.SWEEP) or purposes[receipt.transaction_hash] == Purpose.PAYMENT
             assert (row.status == Status.SUCCESSFUL) == (receipt.succeeded and pays)
             assert row.block_hash == receipt.block_hash
+        for deposit in Deposit.objects.filter(status=DepositStatus.CREDITED):
+            receipt = on_chain[deposit.transaction_hash]
+            assert (deposit.block_hash, receipt.succeeded) == (receipt.block_hash, True)
 
     def _end_well(self) -> None:
         """Let everything be well again, and see every payment come to its end."""
@@ -288,6 +322,7 @@ class LifeMachine(RuleBasedStateMachine):
                 break
             self.desk.broadcast()
             self.desk.mine()
+            self.take_in()
             for row in pending:
                 self.desk.reconcile(row)
         rows = list(Transaction.objects.filter(kind=Kind.PAYMENT))
@@ -299,6 +334,14 @@ class LifeMachine(RuleBasedStateMachine):
             if receipt.succeeded and tx.to_address in self.recipients
         ]
         assert sorted(paid) == sorted(wanted)
+        came = {
+            tx.hash
+            for tx, _ in chain.mined
+            if tx.to_address in self.addresses and tx.from_address == self.desk.outsider.address
+        }
+        assert came == set(
+            Deposit.objects.filter(status=DepositStatus.CREDITED).values_list("transaction_hash", flat=True)
+        )
         self.see_what_was_settled_on_chain()
         self.desk.assert_books_balance()
 

@@ -8,7 +8,6 @@ from accounts.keys.deposits import SEED_NAME
 from accounts.models import Account, AccountKind, Journal
 from tests.desk import ETHER, GWEI, NETWORK_FEE, NOW, Desk, crash_at, dies, make_account, make_officer
 from transactions.chain import ChainUnavailableError
-from transactions.exceptions import TransactionNotFoundError
 from transactions.models import Attempt, Transaction, Wallet
 from transactions.services.cancel import cancel_transaction
 from transactions.services.refuse import refuse_unsigned
@@ -91,6 +90,12 @@ class TestOrder:
         desk.take_in()
         [row] = sweep(desk)
         assert row.transaction_amount_in_wei == 5 * ETHER - FEE_MAX
+
+    def test_nor_more_than_there_is(self, desk: Desk) -> None:
+        wallet = deposited(desk)
+        desk.chain.set_balance(wallet.address, 3 * ETHER)
+        [row] = sweep(desk)
+        assert row.transaction_amount_in_wei == 3 * ETHER - FEE_MAX
 
     def test_the_biggest_first_and_each_for_itself(self, desk: Desk) -> None:
         small, big = deposited(desk, 2 * ETHER), deposited(desk, 7 * ETHER, make_account())
@@ -246,9 +251,19 @@ class TestMove:
         desk.broadcast()
         assert order_move(desk.wallet, desk.add_wallet(), ETHER, FEE_MAX, NOW) is None
 
-    def test_nobody_cancels_it_as_if_it_were_a_payment(self, desk: Desk) -> None:
+    def test_staff_cancel_it_at_once_before_it_is_signed(self, desk: Desk) -> None:
         _, _, row = self.move(desk)
-        with pytest.raises(TransactionNotFoundError):
-            cancel_transaction(actor=make_officer(), transaction_id=row.pk, now=NOW)
+        row = cancel_transaction(actor=make_officer(), transaction_id=row.pk, now=NOW)
+        assert (row.stage, row.failure_reason) == (Stage.SETTLED, "cancelled")
+        desk.assert_books_balance()
+
+    def test_and_by_a_transaction_that_moves_nothing_afterwards(self, desk: Desk) -> None:
+        old, _, row = self.move(desk)
+        desk.broadcast()
+        cancel_transaction(actor=make_officer(), transaction_id=row.pk, now=NOW)
+        desk.broadcast()
+        desk.mine(4)
         row.refresh_from_db()
-        assert row.cancel_requested_at is None
+        assert (row.stage, row.status, row.failure_reason) == (Stage.SETTLED, Status.FAILED, "cancelled")
+        assert 999 * ETHER < on_chain(desk, old) < 1_000 * ETHER
+        desk.assert_books_balance()

@@ -3,18 +3,20 @@
 import datetime as dt
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from accounts.exceptions import ReasonRequiredError
+from accounts.keys import KeyNotFoundError
 from accounts.models import Alert, AuditEvent
-from tests.desk import ETHER, NOW, Desk, make_user, stages
+from tests.desk import ETHER, NOW, Desk, make_address, make_user, stages, write_keystore
 from tests.transactions.test_nonces import send_elsewhere
-from transactions.chain import ChainUnavailableError
+from transactions.chain import ChainUnavailableError, use_chain
 from transactions.exceptions import NonceNotUnknownError, NotTheSamePaymentError, WalletStateError
 from transactions.models import Transaction, Wallet
 from transactions.services import wallet_care
-from transactions.services.wallet_care import identify_nonce, watch_balances
+from transactions.services.wallet_care import add_wallet, identify_nonce, watch_balances
 
 DO = {"pause": wallet_care.pause, "drain": wallet_care.drain, "resume": wallet_care.resume}
 
@@ -154,3 +156,44 @@ class TestBalances:
         desk.chain.set_balance(second.address, 5 * ETHER)
         watch_balances(NOW, chain=desk.chain)
         assert open_alerts() == []
+
+
+class TestAdd:
+    def test_an_empty_address_with_a_key_may_pay(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+        address = write_keystore(7)
+        use_chain(desk.chain)
+        try:
+            call_command("add_wallet", address, "--by", make_user("alice").username)
+        finally:
+            use_chain(None)
+        assert capsys.readouterr().out == f"{address} may pay from now on.\n"
+        added = Wallet.objects.get(address=address)
+        assert (added.next_nonce, added.account.current_balance_in_wei) == (0, 0)
+        event = AuditEvent.objects.get(action="wallet.added")
+        assert (str(event.actor), event.target_id) == ("alice", str(added.pk))
+
+    def test_what_it_holds_is_booked(self, desk: Desk) -> None:
+        address = write_keystore(7)
+        desk.chain.set_balance(address, 3 * ETHER)
+        added = add_wallet(actor=None, address=address, chain=desk.chain)
+        assert added.account.entries.get().amount_in_wei == -3 * ETHER
+        desk.assert_books_balance()
+
+    def test_what_can_not_pay_is_refused(self, desk: Desk) -> None:
+        address = write_keystore(7)
+        with pytest.raises(KeyNotFoundError):
+            add_wallet(actor=None, address=make_address(), chain=desk.chain)
+        with pytest.raises(WalletStateError, match="is a wallet already"):
+            add_wallet(actor=None, address=desk.wallet.address, chain=desk.chain)
+        with desk.chain.outage(), pytest.raises(ChainUnavailableError):
+            add_wallet(actor=None, address=address, chain=desk.chain)
+        assert Wallet.objects.get() == desk.wallet
+        assert actions() == []
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"), [(["0x1"], "not an Ethereum address"), (["--by", "x"], "no active")]
+    )
+    def test_the_command_tells_what_is_wrong(self, desk: Desk, arguments: list[str], words: str) -> None:
+        address = [] if arguments[0].startswith("0x") else [write_keystore(7)]
+        with pytest.raises(CommandError, match=words):
+            call_command("add_wallet", *address, *arguments)

@@ -135,7 +135,7 @@ def test_a_process_can_be_killed_before_and_after_a_commit(
 
 
 def test_only_where_points_are_set_does_the_database_have_them() -> None:
-    assert connection.settings_dict["ENGINE"] == "django.db.backends.postgresql"
+    assert connection.settings_dict["ENGINE"] == "txnsite.database"
     argv = [sys.executable, "-c", "from django.conf import settings; print(settings.DATABASES['default']['ENGINE'])"]
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "txnsite.settings", "FAULT_POINTS": "armed"}
     done = subprocess.run(argv, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True)

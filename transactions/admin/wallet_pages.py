@@ -27,7 +27,8 @@ STEPS = {
     "drain": (wallet_care.drain, "Draining", "A draining wallet is given no new payments. What it has under way goes "
               "on, replacements included."),
     "resume": (wallet_care.resume, "Resumed", "The wallet pays again. What it was paused for is looked at anew before "
-               "it does."),
+               "it does. One that was replaced only gets rid of what it holds; a retired one needs its key file back "
+               "first."),
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 
 from accounts.admin import cells
 from accounts.admin.base import ReadOnlyAdmin, staff_user
@@ -23,16 +23,18 @@ class StateFilter(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("paying", "Paying"), ("paused", "Paused"), ("draining", "Draining")]
+        return [("paying", "Paying"), ("paused", "Paused"), ("draining", "Draining"), ("retired", "Retired")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Wallet]) -> QuerySet[Wallet]:
         match self.value():
             case "paying":
                 return queryset.filter(paused_at__isnull=True, draining_at__isnull=True)
             case "paused":
-                return queryset.filter(paused_at__isnull=False)
+                return queryset.filter(paused_at__isnull=False, retired_at__isnull=True)
             case "draining":
-                return queryset.filter(draining_at__isnull=False)
+                return queryset.filter(draining_at__isnull=False, retired_at__isnull=True)
+            case "retired":
+                return queryset.filter(retired_at__isnull=False)
         return queryset
 
 
@@ -41,7 +43,7 @@ class WalletAdmin(ReadOnlyAdmin):
     list_display = ("address", "state", "balance", "next_nonce", "in_flight", "created_at")
     list_filter = (StateFilter,)
     change_form_template = "admin/transactions/wallet/change_form.html"
-    list_select_related = ("account",)
+    list_select_related = ("account", "replaced_by")
     search_fields = ("address",)
     search_help_text = "An address."
     ordering = ("id",)
@@ -55,6 +57,9 @@ class WalletAdmin(ReadOnlyAdmin):
         "paused_at",
         "paused_reason",
         "draining_at",
+        "replacement",
+        "replaces",
+        "retired_at",
         "unknown_since",
         "progress_block",
         "last_proved",
@@ -109,6 +114,8 @@ class WalletAdmin(ReadOnlyAdmin):
 
     @admin.display(description="state", ordering="paused_at")
     def state(self, wallet: Wallet) -> Any:
+        if wallet.retired_at is not None:
+            return cells.pill("retired", "plain")
         if wallet.paused_at is not None:
             return cells.pill("paused", "bad")
         if wallet.unknown_since is not None:
@@ -123,6 +130,15 @@ class WalletAdmin(ReadOnlyAdmin):
         link = cells.link_to(ReservesReport, report.pk, f"at block {report.block_number}")
         pill = cells.pill("differs", "bad") if report.is_about(wallet.address) else cells.pill("adds up", "good")
         return format_html("{} {}", pill, link)
+
+    @admin.display(description="replaced by")
+    def replacement(self, wallet: Wallet) -> Any:
+        return cells.link_to(Wallet, wallet.replaced_by_id, wallet.replaced_by)
+
+    @admin.display(description="replaces")
+    def replaces(self, wallet: Wallet) -> Any:
+        replaced = wallet.replaced.order_by("id")
+        return format_html_join(", ", "{}", ((cells.link_to(Wallet, one.pk, one),) for one in replaced)) or cells.EMPTY
 
     @admin.display(description="see also")
     def pages(self, wallet: Wallet) -> Any:

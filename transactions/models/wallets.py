@@ -1,7 +1,7 @@
 """Wallets: the addresses that pay, and those that are paid to."""
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from accounts.models import Account
@@ -28,6 +28,18 @@ class Wallet(models.Model):
     paused_reason = models.CharField(max_length=500, blank=True, editable=False)
     draining_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="Since when it is given no new payments."
+    )
+    replaced_by = models.ForeignKey(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="replaced",
+        editable=False,
+        help_text="The wallet that what it holds goes to; its key is being rotated.",
+    )
+    retired_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When it was empty and its key was put away."
     )
     unknown_since = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="Since when the chain holds transactions that nobody knows."
@@ -59,6 +71,14 @@ class Wallet(models.Model):
                 | (Q(paused_at__isnull=False) & ~Q(paused_reason="")),
             ),
             models.CheckConstraint(name="transactions_wallet_next_nonce_not_negative", condition=Q(next_nonce__gte=0)),
+            models.CheckConstraint(
+                name="transactions_wallet_replaced_by_another_gets_no_payments",
+                condition=Q(replaced_by__isnull=True) | (Q(draining_at__isnull=False) & ~Q(replaced_by=F("id"))),
+            ),
+            models.CheckConstraint(
+                name="transactions_wallet_retired_only_when_replaced_and_paused",
+                condition=Q(retired_at__isnull=True) | Q(replaced_by__isnull=False, paused_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -18,7 +18,7 @@ from transactions.states import UNSIGNED, FailureReason, Kind, Stage, WaitReason
 
 
 def cancel_transaction(*, actor: User, transaction_id: int, reason: str = "", now: dt.datetime) -> Transaction:
-    """Call a payment off and return it as it is then. Asked for again, nothing happens again.
+    """Call a payment or a sweep off and return it as it is then. Asked for again, nothing happens again.
 
     Whether the actor may do so is the caller's to check.
 
@@ -28,7 +28,7 @@ def cancel_transaction(*, actor: User, transaction_id: int, reason: str = "", no
     with db_transaction.atomic():
         row = (
             Transaction.objects.select_for_update(no_key=True, of=("self",))
-            .filter(pk=transaction_id, kind=Kind.PAYMENT)
+            .filter(pk=transaction_id, kind__in=[Kind.PAYMENT, Kind.SWEEP])
             .first()
         )
         if row is None:

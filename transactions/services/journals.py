@@ -93,7 +93,7 @@ def _journal_of_sweep(row: Settled, to_wallet_account_id: int, network_fees_id: 
         (to_wallet_account_id, -row.amount_in_wei),
         *([(network_fees_id, -fee)] if fee else []),
     ]
-    return JournalDraft(JournalKind.SETTLEMENT, row.source, entries, "Deposits swept")
+    return JournalDraft(JournalKind.SETTLEMENT, row.source, entries, "Moved to another wallet")
 
 
 def _journal(row: Settled, moved_in_wei: int, opposite_id: int, description: str) -> JournalDraft | None:

@@ -70,12 +70,15 @@ def _sweepable() -> list[Wallet]:
 def order_move(wallet: Wallet, target: Wallet, amount_in_wei: int, fee_max_in_wei: int, now: dt.datetime) -> int | None:
     """Let the desk move ether from one of its wallets to another; return the id of the transaction that will.
 
-    Nothing is ordered, and nothing returned, while anything else of the wallet is under way.
+    Nothing is ordered, and nothing returned, while anything else of the wallet is under way, or when the target's key
+    is being rotated.
 
     :param fee_max_in_wei: the most that the network may take, beside the amount.
     """
     with db_transaction.atomic():
-        Wallet.objects.select_for_update(no_key=True).get(pk=wallet.pk)
+        both = Wallet.objects.select_for_update(no_key=True).filter(pk__in=[wallet.pk, target.pk]).order_by("pk")
+        if any(each.pk == target.pk and each.replaced_by_id is not None for each in both):
+            return None
         if Transaction.objects.filter(wallet=wallet).exclude(stage=Stage.SETTLED).exists():
             return None
         row = Transaction.objects.create(

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import transaction as db_transaction
 from django.db.models import Q
 
+from accounts.keys import load_signer
 from accounts.models import AlertKind, User
 from accounts.money import format_ether
 from accounts.services.alerts import raise_alert, resolve_alert
@@ -16,8 +17,26 @@ from transactions.models import Transaction, Wallet
 from transactions.services.attempts import insert_attempts
 from transactions.services.moves import move_transactions
 from transactions.services.nonces import claim_next_nonce, is_payment, take_in_stranger, unsigned_attempt
-from transactions.services.wallets import pause_wallet, sending_wallets
+from transactions.services.wallets import find_opening, open_wallet, pause_wallet, sending_wallets
 from transactions.states import Stage, WaitReason
+
+
+def add_wallet(*, actor: User | None, address: str, chain: Chain | None = None) -> Wallet:
+    """Let the desk pay from an address whose key it has; what it holds is booked as funding.
+
+    :param address: in EIP-55 form.
+    :raises WalletStateError: when it is a wallet already.
+    :raises AccountsError: when no signer has its key, or it can't be opened.
+    :raises ChainError: when no node answers.
+    """
+    load_signer(address)
+    if Wallet.objects.filter(address=address).exists():
+        raise WalletStateError(f"{address} is a wallet already.")
+    opening = find_opening(address, chain or get_chain())
+    with db_transaction.atomic():
+        wallet = open_wallet(address, opening)
+        record_audit(actor=actor, action="wallet.added", target=wallet)
+    return wallet
 
 
 @db_transaction.atomic
@@ -37,7 +56,7 @@ def pause(*, actor: User, wallet_id: int, reason: str, now: dt.datetime) -> Wall
 
 
 @db_transaction.atomic
-def drain(*, actor: User, wallet_id: int, reason: str, now: dt.datetime) -> Wallet:
+def drain(*, actor: User | None, wallet_id: int, reason: str, now: dt.datetime) -> Wallet:
     """Give a wallet no new payments; what it has under way goes on, replacements included.
 
     :raises ReasonRequiredError: when no reason is given.
@@ -57,16 +76,22 @@ def drain(*, actor: User, wallet_id: int, reason: str, now: dt.datetime) -> Wall
 def resume(*, actor: User, wallet_id: int, reason: str, now: dt.datetime) -> Wallet:
     """Let a wallet that was paused or drained pay again. What it was paused for is looked at anew before it does.
 
+    One that was replaced stays drained: what is left of it goes on, for which a retired one needs its key back.
+
     :raises ReasonRequiredError: when no reason is given.
-    :raises WalletStateError: when it is neither.
+    :raises WalletStateError: when it is neither, or is drained for having been replaced.
     """
     reason = clean_reason(reason)
     wallet = _lock(wallet_id)
+    if wallet.paused_at is None and wallet.replaced_by is not None:
+        raise WalletStateError(f"This wallet was replaced by {wallet.replaced_by}: it gets no payments any more.")
     if wallet.paused_at is None and wallet.draining_at is None:
         raise WalletStateError("This wallet is neither paused nor draining.")
     details = {"paused_reason": wallet.paused_reason}
-    wallet.paused_at, wallet.paused_reason, wallet.draining_at = None, "", None
-    wallet.save(update_fields=["paused_at", "paused_reason", "draining_at"])
+    wallet.paused_at, wallet.paused_reason, wallet.retired_at = None, "", None
+    if wallet.replaced_by is None:
+        wallet.draining_at = None
+    wallet.save(update_fields=["paused_at", "paused_reason", "retired_at", "draining_at"])
     resolve_alert(kind=AlertKind.WALLET_PAUSED, subject=wallet.address, now=now)
     record_audit(actor=actor, action="wallet.resumed", target=wallet, reason=reason, details=details)
     return wallet

@@ -1,6 +1,7 @@
 """Wallets: register those that pay, and choose those that may."""
 
 import datetime as dt
+from dataclasses import dataclass
 
 from django.db import transaction as db_transaction
 from django.db.models import Exists, OuterRef, Q
@@ -16,6 +17,15 @@ from transactions.services.blocks import walked_and_final
 from transactions.states import Stage, WalletRole
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What an address held and how many transactions it had sent, at a block that is final."""
+
+    block_number: int
+    balance_in_wei: int
+    nonce_count: int
+
+
 def register_wallet(address: str, *, chain: Chain | None = None) -> Wallet:
     """Return the wallet of an address, made with its ledger account if it is new.
 
@@ -27,30 +37,39 @@ def register_wallet(address: str, *, chain: Chain | None = None) -> Wallet:
     existing = Wallet.objects.filter(address=address).first()
     if existing is not None:
         return existing
-    chain = chain or get_chain()
+    return open_wallet(address, find_opening(address, chain or get_chain()))
+
+
+def find_opening(address: str, chain: Chain) -> Opening:
+    """Return what an address held and had sent at a block that is final.
+
+    :raises ChainError: when the node doesn't answer.
+    """
     number = walked_and_final(chain)
-    balance = chain.balances([address], block_number=number)[address]
-    next_nonce = chain.nonces([address], block_number=number)[address]
-    with db_transaction.atomic():
-        account = Account.objects.create(kind=AccountKind.HOT_WALLET, name=f"Hot wallet {address}")
-        wallet, created = Wallet.objects.get_or_create(
-            address=address, defaults={"account": account, "next_nonce": next_nonce, "opened_at_block": number}
-        )
-        if not created:
-            account.delete()
-            return wallet
-        if balance:
-            post(now=timezone.now(), journals=[_opening(wallet, balance, number)])
-        # Those blocks may have been searched before there was this wallet to find.
-        Block.objects.filter(number__gt=number).update(intake_from=None, taken_in_at=None)
+    return Opening(
+        block_number=number,
+        balance_in_wei=chain.balances([address], block_number=number)[address],
+        nonce_count=chain.nonces([address], block_number=number)[address],
+    )
+
+
+@db_transaction.atomic
+def open_wallet(address: str, opening: Opening) -> Wallet:
+    """Return the wallet of an address, made with its ledger account if it is new."""
+    account = Account.objects.create(kind=AccountKind.HOT_WALLET, name=f"Hot wallet {address}")
+    number = opening.block_number
+    wallet, created = Wallet.objects.get_or_create(
+        address=address,
+        defaults={"account": account, "next_nonce": opening.nonce_count, "opened_at_block": number},
+    )
+    if not created:
+        account.delete()
+        return wallet
+    if opening.balance_in_wei:
+        post(now=timezone.now(), journals=[_journal_of_opening(wallet, opening)])
+    # Those blocks may have been searched before there was this wallet to find.
+    Block.objects.filter(number__gt=number).update(intake_from=None, taken_in_at=None)
     return wallet
-
-
-def _opening(wallet: Wallet, balance_in_wei: int, number: int) -> JournalDraft:
-    funding_id = system_account(AccountKind.EXTERNAL_FUNDING).pk
-    entries = [(wallet.account_id, -balance_in_wei), (funding_id, balance_in_wei)]
-    words = f"What it held at block {number}"
-    return JournalDraft(JournalKind.WALLET_FUNDING, f"opening {wallet.address}", entries, words)
 
 
 def signing_wallets() -> list[Wallet]:
@@ -86,3 +105,10 @@ def pause_wallet(wallet: Wallet, reason: str, now: dt.datetime) -> None:
         unpaused = Wallet.objects.filter(pk=wallet.pk, paused_at__isnull=True)
         if unpaused.update(paused_at=now, paused_reason=reason[:500]):
             raise_alert(kind=AlertKind.WALLET_PAUSED, subject=wallet.address, message=reason, now=now)
+
+
+def _journal_of_opening(wallet: Wallet, opening: Opening) -> JournalDraft:
+    funding_id = system_account(AccountKind.EXTERNAL_FUNDING).pk
+    entries = [(wallet.account_id, -opening.balance_in_wei), (funding_id, opening.balance_in_wei)]
+    words = f"What it held at block {opening.block_number}"
+    return JournalDraft(JournalKind.WALLET_FUNDING, f"opening {wallet.address}", entries, words)

@@ -1,8 +1,8 @@
 """The backend, in the file where Django looks for it."""
 
 from django.conf import settings
-from django.db.backends.postgresql import base
 
+from txnsite.database import base
 from txnsite.faults import fault_point
 
 

