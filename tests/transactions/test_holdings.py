@@ -1,5 +1,6 @@
 """Holdings: at which block the chain is asked, of which wallets, and when its answer counts."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -35,7 +36,7 @@ def while_waiting(monkeypatch: pytest.MonkeyPatch, do: Callable[[], object]) -> 
         do()
 
     monkeypatch.setattr(holdings, "PATIENCE_SECONDS", 5.0)
-    monkeypatch.setattr(holdings.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     return waits
 
 

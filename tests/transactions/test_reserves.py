@@ -15,6 +15,7 @@ from accounts.models import Alert, AlertKind
 from accounts.services.alerts import raise_alert
 from tests.desk import ETHER, FEE, NOW, Desk, make_address, make_wallet, write_keystore
 from tests.tasks.test_housekeeping import tamper
+from transactions.chain import ChainUnavailableError
 from transactions.models import Block, ReservesReport, Wallet
 from transactions.queries import last_report_of
 from transactions.services import holdings, reserves, reserves_reports
@@ -116,7 +117,7 @@ class TestProof:
 
     def test_whatever_a_node_says_can_be_kept(self, at_work: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(*_: object, **__: object) -> None:
-            raise holdings.ChainUnavailableError("\0" + "\ud800" + "x" * 1_000)
+            raise ChainUnavailableError("\0" + "\ud800" + "x" * 1_000)
 
         monkeypatch.setattr(reserves, "read_holdings", fail)
         assert kept(at_work).not_compared == "?" + "x" * 499

@@ -129,7 +129,7 @@ class ReservesReportAdmin(ReadOnlyAdmin):
 
     @admin.display(description="checked")
     def checked(self, report: ReservesReport) -> str:
-        return ", ".join(f"{count:,} {what}" for what, count in report.document["checked"].items())
+        return ", ".join(f"{what}: {count:,}" for what, count in report.document["checked"].items())
 
     @admin.display(description="differences")
     def differences(self, report: ReservesReport) -> Any:
