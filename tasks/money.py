@@ -12,7 +12,7 @@ from accounts.services.alerts import raise_alert
 from tasks.progress import describe_failure, track_run
 from tasks.sweeping import SWEEP, sweep_now
 from transactions.chain.exceptions import ChainError, ChainForkError
-from transactions.services import intake, reconcile, sweep, watch
+from transactions.services import intake, reconcile, reserves_reports, sweep, watch
 from transactions.services.broadcast import broadcast_payments, has_work
 from transactions.services.follow import follow_chain
 from transactions.services.queue import measure_queue
@@ -89,6 +89,12 @@ def sweep_chosen(run_id: str, wallet_ids: list[int] | None, **_kwargs: object) -
             progress.finish(sweep_now(wallet_ids))
         except ChainError as error:
             progress.fail(describe_failure(error))
+
+
+@shared_task
+def sign_reserves_reports(**_kwargs: object) -> None:
+    """Sign the reports of reserves that aren't yet: only workers of this queue can read the keys."""
+    reserves_reports.sign_reports(timezone.now())
 
 
 @shared_task
