@@ -1,28 +1,59 @@
-"""The check of the books as a task run: progress while it goes on, every difference kept and logged at its end."""
+"""The check of books and reserves as a task run: progress while it goes on, a signed report of whatever it found."""
 
 import logging
 
-from accounts.services.verify import Report
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from tasks.money import sign_reserves_reports
 from tasks.progress import Progress
-from transactions.services.verify import check_books
+from transactions.models import ReservesReport
+from transactions.services.reserves import Proof, prove_reserves
+from transactions.services.reserves_reports import keep_report
 
 logger = logging.getLogger(__name__)
 
 CHECK_LEDGER = "Check the ledger"
+LOGGED_MAX = 100
+SHOWN_MAX = 20
 
 
-def check_ledger_with_progress(progress: Progress) -> Report:
-    """Check the books and say in the run how it went; a difference fails the run and is logged as an error."""
-    report = check_books(on_total=progress.set_total, on_progress=progress.advance)
-    checked = ", ".join(f"{what}: {count:,}" for what, count in report.checked.items())
-    if report.is_clean:
-        progress.finish(f"Everything adds up. Checked {checked}.")
-        return report
-    for difference in report.differences:
+def check_ledger_with_progress(progress: Progress) -> ReservesReport:
+    """Check the books and compare the wallets with the chain, keep the report, and say in the run how it went.
+
+    A difference fails the run and is logged as an error. So does a chain that can't be compared; it is no difference.
+    """
+    proof = prove_reserves(on_total=progress.set_total, on_progress=progress.advance)
+    row = keep_report(proof, timezone.now())
+    _have_it_signed()
+    checked = ", ".join(f"{what}: {count:,}" for what, count in proof.report.checked.items())
+    if row.is_clean:
+        progress.finish(
+            f"Everything adds up, and with the chain at block {row.block_number}. {row}. Checked {checked}."
+        )
+    elif row.differences_total:
+        _tell_differences(progress, proof, row, checked)
+    else:
+        error = f"The chain was not compared: {row.not_compared}"
+        logger.warning("%s The books by themselves add up.", error)
+        progress.fail(error, f"The books by themselves add up. {row}. Checked {checked}.")
+    return row
+
+
+def _have_it_signed() -> None:
+    try:
+        sign_reserves_reports.apply_async(expires=60)
+    except OperationalError:
+        logger.warning("The broker does not answer; the report is signed with a later tick.")
+
+
+def _tell_differences(progress: Progress, proof: Proof, row: ReservesReport, checked: str) -> None:
+    differences = proof.report.differences
+    for difference in differences[:LOGGED_MAX]:
         logger.error("The books don't add up: %s", difference)
-    count = report.differences_total
-    logger.error("The books don't add up: %d differences. Checked %s.", count, checked)
-    heading = "1 difference" if count == 1 else f"{count:,} differences"
-    details = "\n".join(str(difference) for difference in report.differences)
-    progress.fail(f"{heading}:\n{details}", f"Checked {checked}. The worker's log has all rows.")
-    return report
+    logger.error("The books don't add up: %s. %s lists them. Checked %s.", row.differences_in_words, row, checked)
+    details = "\n".join(str(difference) for difference in differences[:SHOWN_MAX])
+    compared = "" if row.is_compared else f" The chain was not compared: {row.not_compared}"
+    progress.fail(
+        f"{row.differences_in_words}:\n{details}", f"{row} lists all with their rows.{compared} Checked {checked}."
+    )

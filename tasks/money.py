@@ -12,7 +12,7 @@ from accounts.services.alerts import raise_alert
 from tasks.progress import describe_failure, track_run
 from tasks.sweeping import SWEEP, sweep_now
 from transactions.chain.exceptions import ChainError, ChainForkError
-from transactions.services import intake, reconcile, sweep
+from transactions.services import intake, reconcile, reserves_reports, sweep, watch
 from transactions.services.broadcast import broadcast_payments, has_work
 from transactions.services.follow import follow_chain
 from transactions.services.queue import measure_queue
@@ -59,9 +59,15 @@ def watch_wallets(**_kwargs: object) -> None:
 
 
 @shared_task
-def watch_intake(**_kwargs: object) -> None:
-    """Raise an alert when deposits are late; here, since it may be their own workers that are down."""
-    intake.watch_intake(timezone.now())
+def watch_desk(**_kwargs: object) -> None:
+    """Tell staff of nodes that are not well, of payments that need them, and of deposits that are late.
+
+    In queue money, since it may be the workers of another one that are down.
+    """
+    now = timezone.now()
+    watch.watch_payments(now)
+    intake.watch_intake(now)
+    watch.watch_nodes(now)
 
 
 @shared_task
@@ -83,6 +89,12 @@ def sweep_chosen(run_id: str, wallet_ids: list[int] | None, **_kwargs: object) -
             progress.finish(sweep_now(wallet_ids))
         except ChainError as error:
             progress.fail(describe_failure(error))
+
+
+@shared_task
+def sign_reserves_reports(**_kwargs: object) -> None:
+    """Sign the reports of reserves that aren't yet: only workers of this queue can read the keys."""
+    reserves_reports.sign_reports(timezone.now())
 
 
 @shared_task

@@ -12,7 +12,7 @@ from accounts.paging import PAGE_SIZE, Page, cut_page, page_of, read_cursor
 from accounts.queries import account_of
 from transactions.detail import Detail, describe
 from transactions.exceptions import TransactionNotFoundError
-from transactions.models import AllowedRecipient, Approval, Block, Deposit, Transaction, Wallet
+from transactions.models import AllowedRecipient, Approval, Block, Deposit, ReservesReport, Transaction, Wallet
 from transactions.states import DepositStatus, Status
 
 _BIGINT_MAX = 2**63 - 1
@@ -179,3 +179,11 @@ def _confirmations(block_number: int | None, head_number: int | None) -> int:
 
 def _with_accounts() -> QuerySet[Transaction]:
     return Transaction.objects.select_related("user_account")
+
+
+def last_report_of(wallet: Wallet) -> ReservesReport | None:
+    """Return the newest report of reserves for which a wallet was compared with the chain."""
+    compared = ReservesReport.objects.filter(
+        block_number__gte=wallet.opened_at_block, made_at__gte=wallet.created_at, block_number__isnull=False
+    )
+    return compared.order_by("-pk").first()

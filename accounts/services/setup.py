@@ -53,6 +53,7 @@ VIEWED = (
     "transactions.approval",
     "transactions.accountpolicy",
     "transactions.allowedrecipient",
+    "transactions.reservesreport",
     "tasks.taskrun",
     "django_celery_beat.periodictask",
     "django_celery_beat.crontabschedule",

@@ -21,8 +21,8 @@ from accounts.ledger_checks import (
 LEDGER_TABLES = ("accounts_account", "accounts_journal")
 ACCOUNTS_AT_ONCE = 5_000
 JOURNALS_AT_ONCE = 50_000
-DIFFERENCES_KEPT = 100
-"""How many differences are explained; all of them are counted."""
+DIFFERENCES_KEPT = 10_000
+"""How many differences are kept with their rows; all of them are counted."""
 STATEMENT_TIMEOUT_MS = 600_000
 
 OnProgress = Callable[[int], None]

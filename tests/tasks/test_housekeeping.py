@@ -2,6 +2,7 @@
 
 import datetime as dt
 import logging
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import time_machine
 from django.db import connection, connections
 from django.utils import timezone
+from kombu.exceptions import OperationalError
 from pytest_django import Settings
 
 from accounts.locks import advisory_lock
@@ -17,10 +19,14 @@ from accounts.services.alerts import raise_alert
 from tasks import books
 from tasks.housekeeping import check_ledger, clean_up, close_dead_runs, mail_alerts
 from tasks.models import TaskRun
+from tasks.money import sign_reserves_reports
 from tasks.progress import HARD_TIME_LIMIT_SECONDS_MAX, create_run, finish_run, start_run
 from tests.conftest import StartWorker
 from tests.desk import ETHER, Desk
 from tests.mail_server import REFUSAL, mail_server
+from transactions.chain import use_chain
+from transactions.models import ReservesReport
+from transactions.services import holdings
 from txnsite.stack.process import wait_for
 
 
@@ -34,22 +40,37 @@ def tamper(account: Account) -> None:
         )
 
 
-@pytest.mark.django_db(transaction=True)
-def test_the_nightly_check_says_what_it_went_through(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.fixture
+def walked(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    """A desk with a payment accepted and a chain that it has walked: its block 3 is final."""
     desk.accept(ETHER)
+    desk.mine(12)
+    desk.take_in()
+    monkeypatch.setattr(holdings, "PATIENCE_SECONDS", 0.0)
+    use_chain(desk.chain)
+    yield desk
+    use_chain(None)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_nightly_check_says_what_it_went_through(walked: Desk, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
         check_ledger()
-    run = TaskRun.objects.get()
+    run, report = TaskRun.objects.get(), ReservesReport.objects.get()
     assert (run.name, run.owner, run.status, run.error) == ("Check the ledger", None, "Successful", "")
-    assert run.message == "Everything adds up. Checked accounts: 3, entries: 4, journals: 2, payments: 1."
+    assert run.message == (
+        f"Everything adds up, and with the chain at block 3. Reserves report #{report.pk}. "
+        "Checked wallets: 1, accounts: 5, entries: 4, journals: 2, payments: 1."
+    )
     assert run.total is not None
     assert run.processed == run.total > 0
     assert caplog.text == ""
+    assert not Alert.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_difference_is_an_error_in_log_and_run(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    tamper(desk.account)
+def test_a_difference_is_an_error_in_log_and_run_and_an_alert(walked: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    tamper(walked.account)
     run = create_run(name="Check the ledger")
     with caplog.at_level(logging.ERROR):
         check_ledger(str(run.pk))
@@ -57,25 +78,79 @@ def test_a_difference_is_an_error_in_log_and_run(desk: Desk, caplog: pytest.LogC
     assert run.status == "Failed"
     assert run.error.startswith("3 differences:\n")
     expected = (
-        f"account #{desk.account.pk} (Main): current is the sum of its entries: "
+        f"account #{walked.account.pk} (Main): current is the sum of its entries: "
         f"expected {100 * ETHER} wei, found {100 * ETHER + 5} wei"
     )
     assert expected in run.error
-    assert [record.levelname for record in caplog.records] == ["ERROR"] * 4
+    report = ReservesReport.objects.get()
+    assert run.message.startswith(f"Reserves report #{report.pk} lists all with their rows. Checked wallets: 1")
+    assert [record.levelname for record in caplog.records] == ["ERROR"] * 5
     assert expected in caplog.text
-    assert "3 differences. Checked accounts: 3" in caplog.text
+    assert f"3 differences. Reserves report #{report.pk} lists them. Checked wallets: 1" in caplog.text
+    assert Alert.objects.get().kind == AlertKind.BOOKS_DIFFER
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_check_delivered_twice_is_done_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wallet_that_differs_from_the_chain_fails_the_run(walked: Desk) -> None:
+    walked.chain.blocks[3].balances[walked.wallet.address] -= 1
+    check_ledger()
+    error = TaskRun.objects.get().error
+    assert error.startswith(f"1 difference:\nwallet {walked.wallet.address}: its balance at block 3 is")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_chain_that_can_not_be_compared_is_neither_success_nor_alert(walked: Desk) -> None:
+    with walked.chain.outage():
+        check_ledger()
+    run = TaskRun.objects.get()
+    assert (run.status, run.error) == ("Failed", "The chain was not compared: The fake node is down.")
+    assert run.message.startswith("The books by themselves add up. Reserves report #")
+    assert not Alert.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_difference_in_the_books_says_so_when_the_chain_was_not_compared(walked: Desk) -> None:
+    tamper(walked.account)
+    with walked.chain.outage():
+        check_ledger()
+    run = TaskRun.objects.get()
+    assert run.error.startswith("3 differences:")
+    assert "The chain was not compared: The fake node is down. Checked" in run.message
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("broker_is_up", [True, False])
+def test_the_report_is_signed_by_whoever_has_the_keys(
+    walked: Desk, monkeypatch: pytest.MonkeyPatch, broker_is_up: bool
+) -> None:
+    """A message to them that is lost is no harm: they look by themselves as well."""
+    sent: list[int] = []
+
+    def send(**options: int) -> None:
+        if not broker_is_up:
+            raise OperationalError
+        sent.append(options["expires"])
+
+    monkeypatch.setattr(sign_reserves_reports, "apply_async", send)
+    check_ledger()
+    assert TaskRun.objects.get().status == "Successful"
+    assert sent == ([60] if broker_is_up else [])
+    assert not ReservesReport.objects.get().is_signed
+    sign_reserves_reports()
+    assert ReservesReport.objects.get().is_signed
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_check_delivered_twice_is_done_once(walked: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     run = create_run(name="Check the ledger")
     check_ledger(str(run.pk))
     run.refresh_from_db()
-    monkeypatch.setattr(books, "check_books", lambda **_: pytest.fail("it was checked again"))
+    monkeypatch.setattr(books, "prove_reserves", lambda **_: pytest.fail("it was checked again"))
     check_ledger(str(run.pk))
     finished_at = run.finished_at
     run.refresh_from_db()
     assert run.finished_at == finished_at
+    assert ReservesReport.objects.count() == 1
 
 
 @pytest.mark.django_db(transaction=True)
@@ -83,7 +158,7 @@ def test_a_check_that_breaks_off_fails_its_run(desk: Desk, monkeypatch: pytest.M
     def break_off(**_: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(books, "check_books", break_off)
+    monkeypatch.setattr(books, "prove_reserves", break_off)
     with pytest.raises(MemoryError):
         check_ledger()
     assert TaskRun.objects.get().error == "It broke off (MemoryError); the worker's log says more."
@@ -103,7 +178,9 @@ def test_a_real_worker_checks_the_books_alone(desk: Desk, celery_worker: StartWo
     check_ledger.delay(str(asked.pk))
     wait_for(lambda: TaskRun.objects.get(pk=asked.pk).is_finished, what="the check", timeout_seconds=20)
     asked.refresh_from_db()
-    assert asked.status == "Successful"
+    # Nobody has walked the real chain.
+    assert asked.error.startswith("The chain was not compared: No block can be compared")
+    assert asked.message.startswith("The books by themselves add up.")
 
 
 @pytest.mark.django_db

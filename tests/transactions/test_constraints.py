@@ -13,7 +13,17 @@ from accounts.models import Account, AccountKind, JournalKind
 from accounts.money import WEI_MAX
 from tests.desk import ETHER, FEE, NOW, RECIPIENT, make_account, make_address, make_user
 from tests.rules import execute, refused_by, rules_of
-from transactions.models import AccountPolicy, AllowedRecipient, Approval, Attempt, Deposit, Queue, Transaction, Wallet
+from transactions.models import (
+    AccountPolicy,
+    AllowedRecipient,
+    Approval,
+    Attempt,
+    Deposit,
+    Queue,
+    ReservesReport,
+    Transaction,
+    Wallet,
+)
 from transactions.states import UNSIGNED, FailureReason, Stage, Status
 
 pytestmark = pytest.mark.django_db
@@ -52,6 +62,9 @@ class Rows:
         self.credited = self.add_deposit(2)
         post_journal("deposit", tx_hash(2))
         change(self.credited, **CREDITED)
+        self.report = self.add_report()
+        self.signed_report = self.add_report()
+        change(self.signed_report, **SIGNED)
 
     def add_wallet(self, number: int, **columns: Any) -> Wallet:
         account = Account.objects.create(kind=AccountKind.HOT_WALLET, name="x")
@@ -68,6 +81,14 @@ class Rows:
             "block_hash": tx_hash(7),
         }
         return Deposit.objects.create(**(columns | changes))
+
+    def add_report(self, **changes: Any) -> ReservesReport:
+        """Insert a report of reserves that isn't signed yet, but for the changes."""
+        columns: dict[str, Any] = {
+            "made_at": NOW, "block_number": 7, "block_hash": tx_hash(7), "owed_in_wei": 1, "held_in_wei": 1,
+            "in_flight_in_wei": 0, "differences_total": 0, "text": "{}",
+        }  # fmt: skip
+        return ReservesReport.objects.create(**(columns | changes))
 
     def add_sweep(self, **changes: Any) -> Transaction:
         """Insert a move to the other wallet, but for the changes."""
@@ -152,6 +173,10 @@ def each_changed(row: str, *changes: dict[str, Any]) -> list[Break]:
 
 APPROVED: dict[str, Any] = {"verdict": "approved", "decided_at": NOW}
 CREDITED: dict[str, Any] = {"status": "credited", "credited_at": NOW, "credits": 1}
+SIGNED: dict[str, Any] = {"signatures": [{"address": RECIPIENT, "signature": "0x"}], "signed_at": NOW}
+BOOKS_ONLY: dict[str, Any] = {
+    "block_number": None, "block_hash": "", "held_in_wei": None, "in_flight_in_wei": None, "not_compared": "x",
+}  # fmt: skip
 GONE: dict[str, Any] = {"status": "gone", "block_number": None, "block_hash": "", "credited_at": None}
 NO_BLOCK: dict[str, Any] = {"block_number": None, "block_hash": "", "succeeded_on_chain": None}
 FAILED = {"status": Status.FAILED}
@@ -500,6 +525,47 @@ BREAKS: dict[str, list[Break]] = {
         lambda rows: rows.add_attempt(rows.broadcast, wallet=rows.other_wallet),
         lambda rows: rows.add_attempt(rows.accepted, wallet=rows.wallet, nonce=99, hash=tx_hash(99)),
     ],
+    # Reports of reserves
+    "transactions_reservesreport_compared_at_a_block_or_says_why": [
+        lambda rows, one=one: rows.add_report(**one)  # type: ignore[misc]
+        for one in (
+            {"block_number": None},
+            {"block_hash": ""},
+            {"held_in_wei": None},
+            {"in_flight_in_wei": None},
+            {"not_compared": "x"},
+            BOOKS_ONLY | {"not_compared": ""},
+            BOOKS_ONLY | {"held_in_wei": 1},
+            BOOKS_ONLY | {"in_flight_in_wei": 1},
+            BOOKS_ONLY | {"block_number": 7},
+            BOOKS_ONLY | {"block_hash": tx_hash(7)},
+        )
+    ],
+    "transactions_reservesreport_differences_not_negative": [lambda rows: rows.add_report(differences_total=-1)],
+    "transactions_reservesreport_signed_with_signatures": [
+        lambda rows: rows.add_report(signed_at=NOW),
+        lambda rows: rows.add_report(signatures=SIGNED["signatures"]),
+    ],
+    "transactions_reservesreport_only_signed_once": [
+        *each_changed("signed_report", {"signed_at": LATER}, {"signatures": [{"address": "0x"}]}),
+        *each_changed("signed_report", {"signed_at": None, "signatures": []}),
+        *each_changed(
+            "report",
+            SIGNED | {"text": "{ }"},
+            {"made_at": LATER},
+            {"block_number": 8},
+            {"block_hash": tx_hash(8)},
+            {"owed_in_wei": 2},
+            {"held_in_wei": 2},
+            {"in_flight_in_wei": 2},
+            {"differences_total": 1},
+            BOOKS_ONLY,
+        ),
+    ],
+    "transactions_reservesreport_never_deleted": [
+        lambda rows: ReservesReport.objects.filter(pk=rows.report.pk).delete(),
+        lambda rows: execute("TRUNCATE transactions_reservesreport"),
+    ],
 }
 
 
@@ -529,6 +595,9 @@ def test_what_the_rules_leave_free(rows: Rows) -> None:
     change(rows.deposit, status="waiting", block_number=8, block_hash=tx_hash(8))
     credit_by(rows, "deposit", f"{tx_hash(1)}.2", credits=2)
     rows.add_sweep()
+    change(rows.report, **SIGNED)
+    rows.add_report(**BOOKS_ONLY)
+    rows.add_report(in_flight_in_wei=-1, differences_total=3, owed_in_wei=-1)
     change(rows.deposit_address, next_nonce=1, paused_at=NOW, paused_reason="x")
     rows.add(Stage.ACCEPTED, transaction_amount_in_wei=WEI_MAX, transaction_fee_total_in_wei=0)
     rows.add(Stage.ACCEPTED, idempotency_key="key", user_account=rows.other_account)

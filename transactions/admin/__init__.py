@@ -1,5 +1,5 @@
-"""The admin of payments, deposits, approvals, policies and wallets: what the operations team works with."""
+"""The admin of payments, deposits, approvals, policies, wallets and reserves: what the operations team works with."""
 
-from transactions.admin import approvals, deposits, payments, policies, recipients, wallets
+from transactions.admin import approvals, deposits, payments, policies, recipients, reserves, wallets
 
-__all__ = ["approvals", "deposits", "payments", "policies", "recipients", "wallets"]
+__all__ = ["approvals", "deposits", "payments", "policies", "recipients", "reserves", "wallets"]

@@ -17,7 +17,8 @@ from accounts.models import Account, AuditEvent, User
 from transactions.addresses import parse_address
 from transactions.admin.wallet_pages import STEPS, SWEPT_AT_ONCE_MAX, change_state, identify, sweep
 from transactions.exceptions import BadAddressError
-from transactions.models import Deposit, Transaction, Wallet
+from transactions.models import Deposit, ReservesReport, Transaction, Wallet
+from transactions.queries import last_report_of
 from transactions.states import Stage, WalletRole
 
 
@@ -71,7 +72,7 @@ class WalletAdmin(ReadOnlyAdmin):
     list_filter = (RoleFilter, StateFilter)
     change_form_template = "admin/transactions/wallet/change_form.html"
     change_list_template = "admin/transactions/wallet/change_list.html"
-    list_select_related = ("account", "credits", "replaced_by")
+    list_select_related = ("account", "replaced_by", "credits")
     search_fields = ("address",)
     search_help_text = "An address; of deposit addresses also the account's number or its owner's user name."
     actions = ("sweep",)
@@ -93,6 +94,7 @@ class WalletAdmin(ReadOnlyAdmin):
         "unknown_since",
         "progress_block",
         "opened_at_block",
+        "last_proved",
         "created_at",
         "pages",
     )
@@ -188,6 +190,15 @@ class WalletAdmin(ReadOnlyAdmin):
         if wallet.credits_id is None:
             return "payments"
         return format_html("deposits to {}", cells.link_to(Account, wallet.credits_id, wallet.credits))
+
+    @admin.display(description="last proved")
+    def last_proved(self, wallet: Wallet) -> Any:
+        report = last_report_of(wallet)
+        if report is None:
+            return cells.EMPTY
+        link = cells.link_to(ReservesReport, report.pk, f"at block {report.block_number}")
+        pill = cells.pill("differs", "bad") if report.is_about(wallet.address) else cells.pill("adds up", "good")
+        return format_html("{} {}", pill, link)
 
     @admin.display(description="replaced by")
     def replacement(self, wallet: Wallet) -> Any:

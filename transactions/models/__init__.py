@@ -7,6 +7,7 @@ from transactions.models.deposits import BlockContent, Deposit
 from transactions.models.payments import Transaction
 from transactions.models.policies import AccountPolicy, AllowedRecipient
 from transactions.models.queue import Queue
+from transactions.models.reserves import ReservesReport
 from transactions.models.wallets import Wallet
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "BlockContent",
     "Deposit",
     "Queue",
+    "ReservesReport",
     "Transaction",
     "Wallet",
 ]

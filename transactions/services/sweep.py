@@ -18,7 +18,7 @@ from transactions.chain.client import Chain, get_chain
 from transactions.models import Deposit, Transaction, Wallet
 from transactions.services.pricing import PLAIN_GAS
 from transactions.services.wallets import sending_wallets
-from transactions.states import DepositStatus, Kind, Stage, WalletRole
+from transactions.states import DepositStatus, Kind, Stage, Status, WalletRole
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def sweep_deposits(
 
 
 def _sweepable(wallet_ids: Collection[int] | None) -> list[Wallet]:
-    under_way = Transaction.objects.filter(wallet=OuterRef("pk")).exclude(stage=Stage.SETTLED)
+    under_way = Transaction.objects.filter(wallet=OuterRef("pk"), status=Status.PENDING).exclude(kind=Kind.PAYMENT)
     rows = (
         Wallet.objects.filter(role=WalletRole.DEPOSIT, paused_at__isnull=True)
         .filter(Exists(Deposit.objects.filter(wallet=OuterRef("pk"), status=DepositStatus.CREDITED)))
@@ -83,7 +83,7 @@ def order_move(wallet: Wallet, target: Wallet, amount_in_wei: int, fee_max_in_we
         both = Wallet.objects.select_for_update(no_key=True).filter(pk__in=[wallet.pk, target.pk]).order_by("pk")
         if any(each.pk == target.pk and each.replaced_by_id is not None for each in both):
             return None
-        if Transaction.objects.filter(wallet=wallet).exclude(stage=Stage.SETTLED).exists():
+        if Transaction.objects.filter(wallet=wallet, status=Status.PENDING).exists():
             return None
         row = Transaction.objects.create(
             kind=Kind.SWEEP,

@@ -1,4 +1,4 @@
-"""Prove the books: the ledger by itself, and each payment against its hold and its settlement."""
+"""Prove the books: the ledger by itself, each payment against its hold and its settlement, each deposit."""
 
 from typing import Any
 
@@ -15,6 +15,8 @@ from accounts.services.verify import (
     ids_to_go,
     read_snapshot,
 )
+from transactions.services.verify_deposits import TABLES as DEPOSIT_TABLES
+from transactions.services.verify_deposits import check_deposits
 
 ROWS_AT_ONCE = 20_000
 
@@ -25,6 +27,7 @@ WITH judged AS (
            hold.id AS hold, hold.status AS hold_status, hold.amount_in_wei AS held, hold.account_id AS hold_account,
            payment.transaction_amount_in_wei + payment.transaction_fee_total_in_wei AS total,
            settlement.id AS settlement, settlement.users_change, settlement.wallets_change,
+           settlement.receivers_change,
            CASE WHEN payment.kind <> 'payment' THEN NULL WHEN payment.status = 'PENDING' THEN 'held'
                 WHEN payment.status = 'SUCCESSFUL' THEN 'settled' ELSE 'released' END AS hold_status_expected,
            CASE WHEN payment.status = 'SUCCESSFUL'
@@ -38,7 +41,10 @@ WITH judged AS (
                     ELSE 0 END AS wallets_change_expected,
            CASE WHEN payment.status = 'SUCCESSFUL' AND payment.kind = 'payment'
                     THEN -(payment.transaction_amount_in_wei + payment.transaction_fee_total_in_wei)
-                ELSE 0 END AS users_change_expected
+                ELSE 0 END AS users_change_expected,
+           CASE WHEN payment.status = 'SUCCESSFUL' AND payment.kind = 'sweep'
+                    THEN -payment.transaction_amount_in_wei
+                ELSE 0 END AS receivers_change_expected
     FROM transactions_transaction AS payment
     CROSS JOIN LATERAL (
         SELECT payment.id || CASE WHEN payment.reversals > 0 THEN '.' || payment.reversals ELSE '' END AS source
@@ -51,10 +57,14 @@ WITH judged AS (
                                                             AND payment.kind = 'payment'), 0)
                    AS users_change,
                coalesce(sum(entry.amount_in_wei) FILTER (WHERE entry.account_id = wallet.account_id), 0)
-                   AS wallets_change
+                   AS wallets_change,
+               coalesce(sum(entry.amount_in_wei) FILTER (WHERE entry.account_id = receiver.account_id), 0)
+                   AS receivers_change
         FROM accounts_journal AS journal
         LEFT JOIN accounts_entry AS entry ON entry.journal_id = journal.id
         LEFT JOIN transactions_wallet AS wallet ON wallet.id = payment.wallet_id
+        LEFT JOIN transactions_wallet AS receiver
+            ON payment.kind = 'sweep' AND receiver.address = payment.to_public_address
         WHERE journal.kind = 'settlement' AND journal.source = round.source
         GROUP BY journal.id
     ) AS settlement ON TRUE
@@ -67,6 +77,7 @@ SELECT size.checked, judged.* FROM size LEFT JOIN judged
        OR judged.held <> judged.total OR judged.hold_account <> judged.user_account_id
        OR coalesce(judged.users_change, 0) <> judged.users_change_expected
        OR coalesce(judged.wallets_change, 0) <> judged.wallets_change_expected
+       OR coalesce(judged.receivers_change, 0) <> judged.receivers_change_expected
        OR (judged.settlement IS NOT NULL) <> (judged.wallets_change_expected <> 0)
 ORDER BY judged.id
 """
@@ -88,25 +99,42 @@ _OWNED = (("accounts_hold", "payment", "hold"), ("accounts_journal", "settlement
 
 
 def check_books(*, on_total: OnProgress = lambda _ids: None, on_progress: OnProgress = lambda _ids: None) -> Report:
-    """Check the ledger and every payment against it, all in one snapshot; return what was checked and what differs.
-
-    - A pending payment has its hold, held, for amount and fee, on the account that pays.
-    - A successful one has its hold settled and one settlement that takes amount and fee off the account and amount
-      and network fee off the wallet.
-    - A failed one has its hold released, and a settlement only for the network fee that a revert burned.
-    - No hold or settlement belongs to a payment that doesn't exist.
+    """Check everything that `check_books_of` does in a snapshot of its own; return what was checked and what differs.
 
     :param on_total: told once how many ids there are to go through.
     :param on_progress: told how many were gone through since the last time.
     """
     report = Report()
     with read_snapshot() as cursor:
-        on_total(ids_to_go(cursor, *LEDGER_TABLES, "transactions_transaction", *(table for table, _, _ in _OWNED)))
-        check_ledger(cursor, report, on_progress)
-        _check_payments(cursor, report, on_progress)
-        for table, kind, noun in _OWNED:
-            _check_owners(cursor, report, on_progress, table, kind, noun)
+        on_total(books_to_go(cursor))
+        check_books_of(cursor, report, on_progress)
     return report
+
+
+def books_to_go(cursor: CursorWrapper) -> int:
+    """Return how many ids `check_books_of` goes through."""
+    owned = [table for table, _, _ in _OWNED]
+    return ids_to_go(cursor, *LEDGER_TABLES, "transactions_transaction", *owned, *DEPOSIT_TABLES)
+
+
+def check_books_of(cursor: CursorWrapper, report: Report, on_progress: OnProgress) -> None:
+    """Check the ledger, every payment and every deposit against it; add what is wrong to the report.
+
+    - A pending payment has its hold, held, for amount and fee, on the account that pays.
+    - A successful one has its hold settled and one settlement that takes amount and fee off the account and amount
+      and network fee off the wallet.
+    - A failed one has its hold released, and a settlement only for the network fee that a revert burned.
+    - What moved between two wallets of the desk came to the one by as much as it left the other.
+    - No hold or settlement belongs to a payment that doesn't exist.
+    - Deposits: see `check_deposits`.
+
+    :param cursor: of `read_snapshot`.
+    """
+    check_ledger(cursor, report, on_progress)
+    _check_payments(cursor, report, on_progress)
+    for table, kind, noun in _OWNED:
+        _check_owners(cursor, report, on_progress, table, kind, noun)
+    check_deposits(cursor, report, on_progress)
 
 
 def _check_payments(cursor: CursorWrapper, report: Report, on_progress: OnProgress) -> None:
@@ -124,12 +152,14 @@ def _describe(row: dict[str, Any]) -> Difference:
     subject = f"payment #{row['id']} ({row['failure_reason'] or row['stage']})"
     evidence = (
         f"hold={row['hold']} status={row['hold_status']} amount={row['held']} account={row['hold_account']}",
-        f"settlement={row['settlement']} users_change={row['users_change']} wallets_change={row['wallets_change']}",
+        f"settlement={row['settlement']} users_change={row['users_change']} wallets_change={row['wallets_change']} "
+        f"receivers_change={row['receivers_change']}",
     )
     if row["hold_status"] != row["hold_status_expected"]:
         expected, found = row["hold_status_expected"], row["hold_status"] or "no hold"
         return Difference(f"the hold of a {row['status']} payment", subject, expected, found, evidence)
-    if row["held"] != row["total"] or row["hold_account"] != row["user_account_id"]:
+    held, wanted = (row["held"], row["hold_account"]), (row["total"], row["user_account_id"])
+    if row["hold"] is not None and held != wanted:
         return Difference(
             "the hold covers amount and fee on the paying account",
             subject,
@@ -140,11 +170,16 @@ def _describe(row: dict[str, Any]) -> Difference:
     return Difference(
         f"the settlement of a {row['status']} payment",
         subject,
-        f"user {row['users_change_expected']} wei, wallet {row['wallets_change_expected']} wei",
-        "no settlement" if row["settlement"] is None
-        else f"user {row['users_change']} wei, wallet {row['wallets_change']} wei",
+        _changes(row, "_expected"),
+        "no settlement" if row["settlement"] is None else _changes(row),
         evidence,
-    )  # fmt: skip
+    )
+
+
+def _changes(row: dict[str, Any], which: str = "") -> str:
+    words = f"user {row[f'users_change{which}']} wei, wallet {row[f'wallets_change{which}']} wei"
+    receivers = row[f"receivers_change{which}"]
+    return f"{words}, receiving wallet {receivers} wei" if receivers else words
 
 
 def _check_owners(

@@ -1,0 +1,2 @@
+DROP TRIGGER transactions_reservesreport_only_signed_once ON transactions_reservesreport;
+DROP TRIGGER transactions_reservesreport_never_deleted ON transactions_reservesreport;

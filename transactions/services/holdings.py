@@ -1,0 +1,129 @@
+"""Holdings: what each wallet of the desk's has on the chain, and how often it has sent, at one block for all."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Q
+
+from transactions.chain.client import Chain
+from transactions.chain.exceptions import ChainUnavailableError
+from transactions.models import Block, Wallet
+from transactions.services.settle import final_block_number
+from transactions.states import WalletRole
+
+T = TypeVar("T")
+
+WALLETS_AT_ONCE = 5_000
+PATIENCE_SECONDS = 15.0
+"""How long the follower is waited for: until it has taken the node's branch, or found what the block holds."""
+
+TICK_SECONDS = 0.5
+
+_IS_BEHIND = """
+SELECT EXISTS (
+    SELECT FROM unnest(%s::text[], %s::bigint[]) AS counted(address, nonces)
+    JOIN transactions_wallet AS wallet ON wallet.address = counted.address
+    WHERE wallet.next_nonce < counted.nonces
+       OR EXISTS (SELECT FROM transactions_transaction AS row
+                  WHERE row.wallet_id = wallet.id AND row.nonce < counted.nonces
+                    AND row.stage IN ('SIGNED', 'BROADCAST'))
+)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What the node said of one block: balances in wei, and counts of transactions, by address.
+
+    Counts only of wallets that may have sent anything.
+    """
+
+    block_number: int
+    block_hash: str
+    balances: Mapping[str, int]
+    nonces: Mapping[str, int]
+
+    @property
+    def total_in_wei(self) -> int:
+        return sum(self.balances.values())
+
+
+def read_holdings(
+    chain: Chain, *, block_number: int | None = None, on_progress: Callable[[int], None] = lambda _wallets: None
+) -> Holdings:
+    """Ask the node what all wallets have at one block that is final and searched for deposits.
+
+    What a block holds and the follower has not found yet is waited for, 15 seconds at most.
+
+    :param block_number: of an older block than the newest possible one.
+    :param on_progress: told how many wallets were asked about since the last time.
+    :raises ChainError: when no node answers, or none has the block that the desk has walked.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (holdings := _read_at(chain, _choose_block(chain, block_number), on_progress)) is None:
+        if time.monotonic() >= deadline:
+            raise ChainUnavailableError("The node has another branch of the chain than the desk has walked.")
+        time.sleep(TICK_SECONDS)
+    while _is_behind(holdings) and time.monotonic() < deadline:
+        time.sleep(TICK_SECONDS)
+    return holdings
+
+
+def _choose_block(chain: Chain, wanted: int | None) -> Block:
+    """Return the newest block of which the desk knows all: final, and taken in like all before it.
+
+    :raises ChainUnavailableError: when there is none, or the wanted one is not among them.
+    """
+    view = chain.view([], with_finalized=settings.CHAIN_FINALITY == "finalized")
+    newest = final_block_number(view)
+    to_take_in = Block.objects.filter(taken_in_at__isnull=True).order_by("number").first()
+    if to_take_in is not None:
+        newest = min(newest, to_take_in.number - 1)
+    number = newest if wanted is None else wanted
+    block = Block.objects.filter(number=number).first() if number <= newest else None
+    if block is None:
+        which = "No block" if wanted is None else f"Block {wanted}"
+        why = f"the newest that is final and searched for deposits would be {max(newest, 0)}"
+        raise ChainUnavailableError(f"{which} can be compared: {why}, and old ones are not recorded.")
+    return block
+
+
+def _read_at(chain: Chain, block: Block, on_progress: Callable[[int], None]) -> Holdings | None:
+    """Return what the wallets have at a block; None when the node has another block of that number."""
+    if not _has(chain, block):
+        return None
+    # Whoever else sent from an address that never did left a trace in its balance: that alone is asked for.
+    sending = Wallet.objects.filter(Q(role=WalletRole.HOT) | Q(next_nonce__gt=0))
+    senders = set(sending.values_list("address", flat=True))
+    opened = Wallet.objects.filter(opened_at_block__lte=block.number).order_by("pk")
+    balances: dict[str, int] = {}
+    nonces: dict[str, int] = {}
+    for addresses in _chunks(list(opened.values_list("address", flat=True))):
+        balances |= chain.balances(addresses, block_number=block.number)
+        counted = [address for address in addresses if address in senders]
+        nonces |= chain.nonces(counted, block_number=block.number) if counted else {}
+        on_progress(len(addresses))
+    # Another answer could be of another branch.
+    return Holdings(block.number, block.hash, balances, nonces) if _has(chain, block) else None
+
+
+def _has(chain: Chain, block: Block) -> bool:
+    header = chain.headers([block.number]).get(block.number)
+    return header is not None and header.hash == block.hash
+
+
+def _is_behind(holdings: Holdings) -> bool:
+    """Say whether the block holds transactions of the wallets that the desk has not found in it yet."""
+    with connection.cursor() as cursor:
+        cursor.execute(_IS_BEHIND, [list(holdings.nonces), list(holdings.nonces.values())])
+        (is_behind,) = cursor.fetchone()
+    return bool(is_behind)
+
+
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), WALLETS_AT_ONCE):
+        yield items[start : start + WALLETS_AT_ONCE]
