@@ -7,6 +7,8 @@ from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.text import capfirst
 from django.views.decorators.http import require_safe
 
 from accounts.exceptions import AccountNotFoundError, BadCursorError
@@ -14,7 +16,8 @@ from accounts.models import Entry, JournalKind
 from accounts.paging import Page
 from accounts.queries import account_of, accounts_of, entries_page
 from accounts.signed_in import PageRequest, signed_in
-from transactions.queries import transactions_page
+from transactions.deposit_wording import tell_on_the_way
+from transactions.queries import deposits_on_the_way, transactions_page
 
 ROWS = 10
 
@@ -64,16 +67,24 @@ def account_detail(request: PageRequest, account_id: int) -> HttpResponse:
             "account": account,
             "payments": payments,
             "payments_pager": _pager("payments", payments, cursors),
-            "entries": entries.map(_with_payment),
+            "on_the_way": tell_on_the_way(deposits_on_the_way(account)),
+            "entries": entries.map(_with_cause),
             "entries_pager": _pager("entries", entries, cursors),
         },
     )
 
 
-def _with_payment(entry: Entry) -> tuple[Entry, int | None]:
-    """Pair an entry with the id of the payment that caused it, if one did."""
-    is_payment = entry.journal.kind == JournalKind.SETTLEMENT and entry.journal.source.isdecimal()
-    return entry, int(entry.journal.source) if is_payment else None
+def _with_cause(entry: Entry) -> tuple[Entry, str, str]:
+    """Add what an entry is called, and the page of what caused it, if it has one."""
+    match entry.journal.kind:
+        case JournalKind.SETTLEMENT if entry.journal.source.isdecimal():
+            payment_id = entry.journal.source
+            return entry, f"Payment #{payment_id}", reverse("payment-detail", args=[payment_id])
+        case JournalKind.DEPOSIT:
+            return entry, "Deposit", reverse("deposit-list", args=[entry.account_id])
+        case JournalKind.DEPOSIT_REVERSAL:
+            return entry, "Deposit undone by the network", reverse("deposit-list", args=[entry.account_id])
+    return entry, entry.journal.description or capfirst(entry.journal.get_kind_display()), ""
 
 
 def _pager(name: str, page: Page[Any], cursors: dict[str, str]) -> dict[str, str]:

@@ -9,8 +9,10 @@ from kombu.exceptions import OperationalError
 from accounts.cache import cache_commands
 from accounts.models import AlertKind
 from accounts.services.alerts import raise_alert
+from tasks.progress import describe_failure, track_run
+from tasks.sweeping import SWEEP, sweep_now
 from transactions.chain.exceptions import ChainError, ChainForkError
-from transactions.services import intake, reconcile, reserves_reports, sweep
+from transactions.services import intake, reconcile, reserves_reports, sweep, watch
 from transactions.services.broadcast import broadcast_payments, has_work
 from transactions.services.follow import follow_chain
 from transactions.services.queue import measure_queue
@@ -57,9 +59,15 @@ def watch_wallets(**_kwargs: object) -> None:
 
 
 @shared_task
-def watch_intake(**_kwargs: object) -> None:
-    """Raise an alert when deposits are late; here, since it may be their own workers that are down."""
-    intake.watch_intake(timezone.now())
+def watch_desk(**_kwargs: object) -> None:
+    """Tell staff of nodes that are not well, of payments that need them, and of deposits that are late.
+
+    In queue money, since it may be the workers of another one that are down.
+    """
+    now = timezone.now()
+    watch.watch_payments(now)
+    intake.watch_intake(now)
+    watch.watch_nodes(now)
 
 
 @shared_task
@@ -69,6 +77,18 @@ def sweep_deposits(**_kwargs: object) -> None:
         sweep.sweep_deposits(timezone.now())
     except ChainError as error:
         logger.warning("Deposits can't be swept now: %s", error)
+
+
+@shared_task
+def sweep_chosen(run_id: str, wallet_ids: list[int] | None, **_kwargs: object) -> None:
+    """Move deposits to a hot wallet because staff want it now; from all addresses when none are named."""
+    with track_run(run_id, name=SWEEP) as progress:
+        if progress is None:
+            return
+        try:
+            progress.finish(sweep_now(wallet_ids))
+        except ChainError as error:
+            progress.fail(describe_failure(error))
 
 
 @shared_task

@@ -10,13 +10,16 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from accounts.models import User
-from accounts.services.audit import record_audit, record_audit_of_each
+from accounts.services.audit import clean_reason, record_audit, record_audit_of_each
 from tasks.books import CHECK_LEDGER
 from tasks.exceptions import BrokerUnavailableError, NothingChosenError
 from tasks.housekeeping import check_ledger, reconcile_selected
 from tasks.models import TaskRun, TaskStatus
+from tasks.money import sweep_chosen
 from tasks.progress import QUEUE_EXPIRY_SECONDS, create_run, fail_run
-from transactions.models import Transaction
+from tasks.sweeping import SWEEP
+from transactions.models import Transaction, Wallet
+from transactions.states import WalletRole
 
 RECONCILED_AT_ONCE_MAX = 1_000
 ASKED_AGAIN_AFTER = dt.timedelta(minutes=1)
@@ -58,6 +61,32 @@ def start_reconciliation(*, actor: User, transaction_ids: Sequence[int]) -> Task
             actor=actor, action="transaction.reconcile_started", targets=rows, details={"task_run": str(run.pk)}
         )
     _enqueue(run, reconcile_selected, (str(run.pk), [row.pk for row in rows]))
+    return run
+
+
+def start_sweep(*, actor: User, wallet_ids: Sequence[int] | None, reason: str) -> TaskRun:
+    """Have deposits moved to a hot wallet now; return the run to watch.
+
+    :param wallet_ids: of the deposit addresses to sweep; None means all.
+    :raises ReasonRequiredError: when no reason is given.
+    :raises NothingChosenError: when none of the wallets is a deposit address.
+    :raises BrokerUnavailableError: when no worker can be told.
+    """
+    reason = clean_reason(reason)
+    rows = Wallet.objects.filter(role=WalletRole.DEPOSIT, pk__in=wallet_ids or ()).order_by("pk")
+    if wallet_ids is not None and not rows:
+        raise NothingChosenError("Choose at least one deposit address.")
+    ids = None if wallet_ids is None else [row.pk for row in rows]
+    with db_transaction.atomic():
+        run = create_run(name=SWEEP, owner=actor)
+        details = {"task_run": str(run.pk)}
+        if ids is None:
+            record_audit(actor=actor, action="wallet.all_sweeps_started", target=run, reason=reason)
+        else:
+            record_audit_of_each(
+                actor=actor, action="wallet.sweep_started", targets=rows, reason=reason, details=details
+            )
+    _enqueue(run, sweep_chosen, (str(run.pk), ids))
     return run
 
 

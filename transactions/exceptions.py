@@ -122,6 +122,12 @@ class AlreadyDecidedError(TransactionsError):
     code = "already_decided"
 
 
+class DepositAddressNotFoundError(TransactionsError):
+    """This account has no deposit address yet."""
+
+    code = "deposit_address_not_found"
+
+
 class WalletNotReadyError(TransactionsError):
     """No hot wallet can send now."""
 

@@ -1,16 +1,19 @@
 """What pages and API list of transactions. A user sees those of their own accounts; staff look in the admin."""
 
 import datetime as dt
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from django.db.models import QuerySet
+from django.db.models import Count, Max, QuerySet, Sum
 from django.db.models.expressions import RawSQL
 
-from accounts.paging import PAGE_SIZE, Page, page_of, read_cursor
+from accounts.models import Account
+from accounts.paging import PAGE_SIZE, Page, cut_page, page_of, read_cursor
 from accounts.queries import account_of
 from transactions.detail import Detail, describe
 from transactions.exceptions import TransactionNotFoundError
-from transactions.models import AllowedRecipient, Approval, Block, ReservesReport, Transaction, Wallet
-from transactions.states import Status
+from transactions.models import AllowedRecipient, Approval, Block, Deposit, ReservesReport, Transaction, Wallet
+from transactions.states import DepositStatus, Status
 
 _BIGINT_MAX = 2**63 - 1
 _LIST = "transaction"
@@ -127,6 +130,51 @@ def allowed_note(*, account_id: int, to_public_address: str) -> str | None:
 def open_approvals_count() -> int:
     """Return how many payments wait for approval."""
     return Approval.objects.filter(decided_at=None).count()
+
+
+class CountedDeposit(NamedTuple):
+    """A deposit, and how many confirmations it has: the block that holds it is the first."""
+
+    row: Deposit
+    confirmations: int
+
+
+@dataclass(frozen=True, slots=True)
+class DepositsOnTheWay:
+    """What is on its way to an account, in wei, with the confirmations of the newest."""
+
+    count: int
+    amount_in_wei: int
+    confirmations: int
+
+
+def deposit_wallet_of(account: Account) -> Wallet | None:
+    """Return the deposit address of an account, if it has one yet."""
+    return Wallet.objects.filter(credits_id=account.pk).first()
+
+
+def deposits_page(wallet: Wallet | None, *, cursor: str | None = None, limit: int = PAGE_SIZE) -> Page[CountedDeposit]:
+    """Return a page of what came to a deposit address, newest first; none while there is none.
+
+    :raises BadCursorError: when the cursor is not one of this list.
+    """
+    rows = Deposit.objects.none() if wallet is None else Deposit.objects.filter(wallet=wallet)
+    page = cut_page(rows.select_related("wallet"), of="deposit", cursor=cursor, limit=limit)
+    head = Block.newest_number()
+    return page.map(lambda row: CountedDeposit(row, _confirmations(row.block_number, head)))
+
+
+def deposits_on_the_way(account: Account) -> DepositsOnTheWay:
+    """Sum up the deposits of an account that wait for confirmations."""
+    found = Deposit.objects.filter(wallet__credits=account, status=DepositStatus.WAITING).aggregate(
+        count=Count("pk"), amount=Sum("amount_in_wei"), block=Max("block_number")
+    )
+    confirmations = _confirmations(found["block"], Block.newest_number() if found["count"] else None)
+    return DepositsOnTheWay(found["count"], int(found["amount"] or 0), confirmations)
+
+
+def _confirmations(block_number: int | None, head_number: int | None) -> int:
+    return 0 if block_number is None or head_number is None else max(0, head_number - block_number + 1)
 
 
 def _with_accounts() -> QuerySet[Transaction]:

@@ -15,7 +15,7 @@ class Kind(models.TextChoices):
     PAYMENT = "payment", "payment"
     FILL = "fill", "no-op that fills a nonce"
     STRANGER = "stranger", "another program's transaction"
-    SWEEP = "sweep", "deposits moved to a hot wallet"
+    SWEEP = "sweep", "moved between wallets of the desk"
 
 
 class WalletRole(models.TextChoices):

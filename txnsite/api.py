@@ -10,7 +10,8 @@ from ninja.openapi.docs import Swagger
 from accounts.api import router as accounts_router
 from accounts.exceptions import BadAmountError
 from tasks.api import router as tasks_router
-from transactions.api import router as transactions_router
+from transactions.api.deposits import router as deposits_router
+from transactions.api.payments import router as transactions_router
 from transactions.exceptions import BadAddressError
 from txnsite.callers import SessionAuth, TokenAuth
 from txnsite.exceptions import (
@@ -64,6 +65,7 @@ def get_problem(request: HttpRequest, code: str) -> HttpResponse:
 
 api.add_router("", transactions_router)
 api.add_router("", accounts_router)
+api.add_router("", deposits_router)
 api.add_router("", tasks_router)
 api.add_router("", problems_router)
 

@@ -68,7 +68,7 @@ DEFAULT_SCHEDULES: dict[str, dict[str, Any]] = {
     "Watch overdue payments": {"task": "tasks.money.sweep_overdue", "every_seconds": 10},
     "Mail alerts": {"task": "tasks.housekeeping.mail_alerts", "every_seconds": 30},
     "Take in blocks": {"task": "tasks.deposits.take_in_blocks", "every_seconds": 2},
-    "Watch the intake of blocks": {"task": "tasks.money.watch_intake", "every_seconds": 60},
+    "Watch the desk": {"task": "tasks.money.watch_desk", "every_seconds": 60},
     "Sweep deposits": {"task": "tasks.money.sweep_deposits", "every_seconds": 3600},
     "Sign reserves reports": {"task": "tasks.money.sign_reserves_reports", "every_seconds": 60},
     "Watch wallets": {"task": "tasks.money.watch_wallets", "every_seconds": 60},

@@ -6,6 +6,7 @@ from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.utils.http import urlencode
 
 from accounts.admin import cells
@@ -14,7 +15,7 @@ from accounts.admin.base import DeskAdmin, as_number, staff_user
 from accounts.admin.forms import AccountForm
 from accounts.models import Account, AuditEvent, Entry, Hold, User
 from accounts.services.accounts import open_account
-from transactions.models import AccountPolicy
+from transactions.models import AccountPolicy, Deposit, Wallet
 
 
 class FrozenFilter(admin.SimpleListFilter):
@@ -44,7 +45,18 @@ class AccountAdmin(DeskAdmin):
     ordering = ("-id",)
     autocomplete_fields = ("owner",)
     actions = ("freeze", "unfreeze", "credit", "debit")
-    readonly_fields = ("owner_link", "kind", "current", "available", "held", "frozen", "rules", "created_at", "trail")
+    readonly_fields = (
+        "owner_link",
+        "kind",
+        "current",
+        "available",
+        "held",
+        "frozen",
+        "rules",
+        "paid_to",
+        "created_at",
+        "trail",
+    )
 
     def find(self, term: str) -> Q:
         owners = User.objects.filter(username__icontains=term)
@@ -168,6 +180,17 @@ class AccountAdmin(DeskAdmin):
         if policy is None:
             return cells.EMPTY
         return cells.link_to(AccountPolicy, policy.pk, ", ".join(policy.rules) or "no limits")
+
+    @admin.display(description="deposit address")
+    def paid_to(self, account: Account) -> Any:
+        wallet = Wallet.objects.filter(credits=account).first()
+        if wallet is None:
+            return cells.EMPTY
+        return format_html(
+            "{} · {}",
+            cells.link_to(Wallet, wallet.pk, wallet.address),
+            cells.links(("Deposits", cells.list_url(Deposit, wallet__id__exact=wallet.pk))),
+        )
 
     @admin.display(description="see also")
     def trail(self, account: Account) -> Any:

@@ -9,6 +9,7 @@ from accounts.keys.deposits import (
 )
 from accounts.keys.exceptions import (
     BadSignatureError,
+    DepositSeedNotFoundError,
     KeyFileError,
     KeyNotFoundError,
     KeyPassphraseError,
@@ -24,6 +25,7 @@ from accounts.keys.transfers import SignedTransfer, UnsignedTransfer, sign_trans
 
 __all__ = [
     "BadSignatureError",
+    "DepositSeedNotFoundError",
     "KeyFileError",
     "KeyNotFoundError",
     "KeyPassphraseError",

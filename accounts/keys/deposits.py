@@ -19,8 +19,8 @@ from accounts.keys.exceptions import (
     BadExtendedKeyError,
     BadMnemonicError,
     DepositSeedExistsError,
+    DepositSeedNotFoundError,
     KeyFileError,
-    KeyNotFoundError,
 )
 from accounts.keys.files import decrypt, encrypt, lock_directory, write_durably
 from accounts.keys.hd import HARDENED, PrivateNode, PublicNode, master_node, parse_xpub
@@ -67,7 +67,7 @@ def save_deposit_seed(directory: str | os.PathLike[str], passphrase: str, mnemon
 def restore_deposit_xpub(directory: str | os.PathLike[str], passphrase: str) -> str:
     """Write the extended public key where it is missing beside the seed, and return it.
 
-    :raises KeyNotFoundError: when there is no seed.
+    :raises DepositSeedNotFoundError: when there is no seed.
     :raises KeyPassphraseError: when the passphrase does not open it.
     :raises KeyFileError: when the seed can't be used, or the key that is there is another seed's.
     """
@@ -83,7 +83,7 @@ def restore_deposit_xpub(directory: str | os.PathLike[str], passphrase: str) -> 
 def deposit_address(number: int) -> str:
     """Return the deposit address (EIP-55) of a number; needs no passphrase.
 
-    :raises KeyNotFoundError: when there is no deposit seed.
+    :raises DepositSeedNotFoundError: when there is no deposit seed.
     :raises KeyFileError: when its extended public key can't be used.
     :raises UnderivableKeyError: when the number is not between 0 and 2^31-1.
     """
@@ -93,7 +93,7 @@ def deposit_address(number: int) -> str:
 def load_deposit_signer(number: int) -> LocalSigner:
     """Return the signer for a deposit address; the seed is decrypted once in a process, and forgotten when it is gone.
 
-    :raises KeyNotFoundError: when there is no deposit seed.
+    :raises DepositSeedNotFoundError: when there is no deposit seed.
     :raises KeyPassphraseError: when the passphrase of the settings does not open it.
     :raises KeyFileError: when it can't be used, or the addresses in use are another seed's.
     :raises UnderivableKeyError: when the number is not between 0 and 2^31-1.
@@ -119,7 +119,7 @@ def forget_deposit_signers() -> None:
 def _open_seed(path: Path, passphrase: str) -> PrivateNode:
     """Return the key of m/44'/60'/0'/0."""
     if not path.exists():
-        raise KeyNotFoundError("There is no deposit seed: manage.py create_deposit_seed makes one.")
+        raise DepositSeedNotFoundError("There is no deposit seed: manage.py create_deposit_seed makes one.")
     entropy = decrypt(path, passphrase)
     if len(entropy) != ENTROPY_BYTES:
         raise KeyFileError(f"{path.name} does not hold the entropy of {WORDS} words.")
@@ -131,7 +131,9 @@ def _read_xpub(folder: Path) -> PublicNode:
     try:
         node = parse_xpub((folder / XPUB_NAME).read_text().strip())
     except FileNotFoundError:
-        raise KeyNotFoundError(f"There is no {XPUB_NAME} in the keystore directory.") from None
+        raise DepositSeedNotFoundError(
+            f"This desk takes no deposits yet: there is no {XPUB_NAME} in its keystore directory."
+        ) from None
     except (OSError, ValueError, BadExtendedKeyError):
         raise KeyFileError(f"{XPUB_NAME} can't be read.") from None
     if (node.position.depth, node.position.number) != (len(CHAIN_OF_ADDRESSES), CHAIN_OF_ADDRESSES[-1]):

@@ -45,6 +45,12 @@ class BadSignatureError(AccountsError):
     code = "bad_signature"
 
 
+class DepositSeedNotFoundError(KeyNotFoundError):
+    """This desk takes no deposits yet: it has no seed that their addresses are derived from."""
+
+    code = "deposits_not_set_up"
+
+
 class DepositSeedExistsError(AccountsError):
     """There is a deposit seed already; a second one would lose the addresses of the first."""
 

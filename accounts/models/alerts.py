@@ -23,10 +23,15 @@ class AlertKind(models.TextChoices):
     LOSS = "loss", "money lost"
 
 
+HAPPENED_ONCE = (AlertKind.DEEP_REORG, AlertKind.NONCE_DRIFT, AlertKind.LOSS)
+"""Kinds that tell of something that is over: when somebody has seen to it, nothing is left to wait for."""
+
+
 class Alert(models.Model):
     """Something that is wrong with one subject, from when it was first seen until it is resolved.
 
-    Acknowledged means that somebody of the staff knows; it stays open until its cause is gone.
+    Acknowledged means that somebody of the staff knows; it stays open until its cause is gone. With that, what happened
+    once and is over is resolved too.
     """
 
     kind = models.CharField(max_length=20, choices=AlertKind.choices)

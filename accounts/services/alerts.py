@@ -8,7 +8,7 @@ from django.db import transaction as db_transaction
 
 from accounts.exceptions import AlertNotFoundError
 from accounts.models import Alert, AlertKind, User
-from accounts.models.alerts import MESSAGE_LENGTH_MAX, SUBJECT_LENGTH_MAX
+from accounts.models.alerts import HAPPENED_ONCE, MESSAGE_LENGTH_MAX, SUBJECT_LENGTH_MAX
 from accounts.services.audit import record_audit
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,8 @@ def resolve_alert(*, kind: AlertKind, subject: str, now: dt.datetime) -> bool:
 def acknowledge_alert(*, actor: User, alert_id: int, now: dt.datetime) -> bool:
     """Note that a member of the staff knows of an alert; return whether they are the first.
 
+    It stays open until its cause is gone, unless it tells of something that is over.
+
     :raises AlertNotFoundError: when there is no such alert.
     """
     alert = Alert.objects.select_for_update().filter(pk=alert_id).first()
@@ -65,7 +67,9 @@ def acknowledge_alert(*, actor: User, alert_id: int, now: dt.datetime) -> bool:
     if alert.is_acknowledged:
         return False
     alert.acknowledged_at, alert.acknowledged_by = now, actor
-    alert.save(update_fields=["acknowledged_at", "acknowledged_by"])
+    if alert.kind in HAPPENED_ONCE:
+        alert.resolved_at = alert.resolved_at or now
+    alert.save(update_fields=["acknowledged_at", "acknowledged_by", "resolved_at"])
     record_audit(actor=actor, action="alert.acknowledged", target=alert, details={"alert": str(alert)})
     return True
 

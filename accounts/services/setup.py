@@ -26,7 +26,7 @@ DESK_PERMISSIONS = {
     "accounts.acknowledge_alert": "Can acknowledge alerts",
     "transactions.reconcile_transaction": "Can have payments reconciled",
     "transactions.cancel_transaction": "Can cancel anybody's payments",
-    "transactions.operate_wallet": "Can pause, drain and resume wallets",
+    "transactions.operate_wallet": "Can pause, drain, resume and sweep wallets",
     "transactions.set_accountpolicy": "Can set policies and allow-lists of accounts",
     "transactions.approve_transaction": "Can approve and refuse payments",
 }
@@ -49,6 +49,7 @@ VIEWED = (
     "transactions.wallet",
     "transactions.transaction",
     "transactions.attempt",
+    "transactions.deposit",
     "transactions.approval",
     "transactions.accountpolicy",
     "transactions.allowedrecipient",

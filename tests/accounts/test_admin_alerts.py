@@ -42,14 +42,14 @@ def shown(staff: Staff, **filters: str) -> list[str]:
 def test_the_list_shows_open_ones_first_and_filters(operator: Staff) -> None:
     alert("over")
     resolve_alert(kind=AlertKind.NODE, subject="over", now=timezone.now())
-    known = alert("known", AlertKind.LOSS)
+    known = alert("known", AlertKind.QUEUE_FULL)
     acknowledge_alert(actor=make_user(), alert_id=known.pk, now=timezone.now())
     alert("new")
     assert shown(operator) == ["new", "known", "over"]
     assert shown(operator, state="open") == ["new", "known"]
     assert shown(operator, state="unacknowledged") == ["new"]
     assert shown(operator, state="resolved") == ["over"]
-    assert shown(operator, kind__exact="loss") == ["known"]
+    assert shown(operator, kind__exact="queue_full") == ["known"]
     assert shown(operator, q="kno") == ["known"]
     assert shown(operator, q=f"#{known.pk}") == ["known"]
 

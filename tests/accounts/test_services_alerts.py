@@ -11,6 +11,7 @@ from django.db import transaction as db_transaction
 
 from accounts.exceptions import AlertNotFoundError
 from accounts.models import Alert, AlertKind
+from accounts.models.alerts import HAPPENED_ONCE
 from accounts.queries import unacknowledged_alerts_count
 from accounts.services.alerts import acknowledge_alert, raise_alert, resolve_alert
 from tests.desk import NOW, make_user
@@ -146,6 +147,17 @@ class TestAcknowledged:
     def test_there_is_no_such_alert(self) -> None:
         with pytest.raises(AlertNotFoundError):
             acknowledge_alert(actor=make_user(), alert_id=987_654_321, now=NOW)
+
+    @pytest.mark.parametrize("kind", HAPPENED_ONCE)
+    def test_what_happened_once_is_resolved_with_it(self, kind: AlertKind) -> None:
+        raise_alert(kind=kind, subject="x", message="x", now=NOW)
+        acknowledge_alert(actor=make_user(), alert_id=Alert.objects.get().pk, now=LATER)
+        assert Alert.objects.get().resolved_at == LATER
+
+    def test_what_goes_on_is_not(self) -> None:
+        low("x")
+        acknowledge_alert(actor=make_user(), alert_id=Alert.objects.get().pk, now=LATER)
+        assert Alert.objects.get().resolved_at is None
 
     def test_what_is_counted_is_open_and_not_acknowledged(self) -> None:
         for subject in ("open", "known", "over"):

@@ -285,7 +285,7 @@ def test_an_account_takes_as_many_queries_for_many_rows_as_for_one(
     for _ in range(2):
         desk.accept(1)
         desk.run_to_the_end()
-        # Session, user; the account, asked for by the page and by each list; payments; entries.
-        with django_assert_num_queries(7):
+        # Session, user; the account, asked for by the page and by each list; payments; deposits on their way; entries.
+        with django_assert_num_queries(8):
             owner.get(path_of(desk.account))
         desk.accept_many(9)

@@ -91,6 +91,9 @@ def test_the_operations_are_those_promised() -> None:
         ("GET", "/api/v1/accounts"),
         ("GET", "/api/v1/accounts/{account_id}"),
         ("GET", "/api/v1/accounts/{account_id}/entries"),
+        ("GET", "/api/v1/accounts/{account_id}/deposit-address"),
+        ("POST", "/api/v1/accounts/{account_id}/deposit-address"),
+        ("GET", "/api/v1/accounts/{account_id}/deposits"),
         ("GET", "/api/v1/tasks/{task_run_id}"),
         ("GET", "/api/v1/problems/{code}"),
     }

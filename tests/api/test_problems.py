@@ -20,7 +20,7 @@ from accounts.exceptions import AccountsError, InsufficientFundsError
 from tasks.exceptions import TasksError
 from tests.api.callers import Caller, json_of, problem_of
 from tests.desk import make_account
-from transactions import api as transactions_api
+from transactions.api import payments as transactions_api
 from transactions.chain.exceptions import ChainError
 from transactions.exceptions import TransactionsError
 from txnsite.exceptions import RequestError

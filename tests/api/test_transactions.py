@@ -11,8 +11,8 @@ from accounts.money import WEI_MAX
 from tests.api.callers import Caller, books, json_of, problem_of
 from tests.books import assert_books_balance
 from tests.desk import ETHER, FEE, RECIPIENT, Desk, credit, make_account
-from transactions import api as transactions_api
 from transactions import detail
+from transactions.api import payments as transactions_api
 from transactions.chain import use_chain
 from transactions.detail import read_detail
 from transactions.models import Transaction

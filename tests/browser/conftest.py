@@ -16,7 +16,7 @@ from accounts.keys import create_keystore
 from accounts.models import Account, User
 from tasks.money import follow
 from tests.conftest import StartWorker
-from tests.desk import ETHER, WALLET_FUNDS, make_account, make_user, make_wallet
+from tests.desk import ETHER, WALLET_FUNDS, make_account, make_user, make_wallet, write_deposit_seed
 from transactions.models import Wallet
 from txnsite.stack.anvil import Anvil
 from txnsite.stack.apps import Web
@@ -148,6 +148,12 @@ class LiveDesk:
         """Mine blocks and have the worker look at them, as beat would within a second."""
         self.chain.mine(blocks)
         follow.delay()
+
+
+@pytest.fixture
+def deposit_seed() -> None:
+    """Let the web server give out deposit addresses."""
+    write_deposit_seed()
 
 
 @pytest.fixture

@@ -14,9 +14,11 @@ from accounts.models import User
 from accounts.money import WEI_MAX
 from tasks.progress import advance_run, create_run, fail_run, start_run
 from tests.browser.conftest import OpenPage
+from tests.deposits import make_deposit, undo_from
 from tests.desk import ETHER, RECIPIENT, Desk, freeze, make_account, make_address
 from tests.pages import owner_of
 from transactions.drafts import PaymentDraft, sign_draft
+from transactions.models import Block
 
 AUDIT = (Path(__file__).parent / "audit.js").read_text()
 LONG_NAME = "A treasury whose name is rather long, as names of departments sometimes are"
@@ -24,7 +26,7 @@ LONG_WORD = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamt
 
 
 @pytest.fixture
-def paths(transactional_db: None) -> dict[str, str]:
+def paths(transactional_db: None, deposit_seed: None) -> dict[str, str]:
     """Fill a desk with a bit of everything and return the path of every kind of page."""
     desk = Desk()
     user = owner_of(desk.account)
@@ -43,6 +45,10 @@ def paths(transactional_db: None) -> dict[str, str]:
     whale = make_account(user, balance_in_wei=WEI_MAX, name=LONG_NAME)
     of_whale = desk.accept(WEI_MAX // 2, account=whale)
     frozen = make_account(user, name=LONG_WORD)
+    receiving = make_account(user, name=LONG_NAME)
+    for number, amount in enumerate((ETHER, WEI_MAX // 2, ETHER + 1), start=Block.newest_number() or 1):
+        make_deposit(receiving, amount, block_number=number)
+    undo_from((Block.newest_number() or 1) + 1)
     freeze(frozen)
     run = create_run(name="Check the ledger", owner=user, total=80)
     start_run(run.pk)
@@ -54,6 +60,9 @@ def paths(transactional_db: None) -> dict[str, str]:
         "account": f"/accounts/{desk.account.pk}/",
         "largest account": f"/accounts/{whale.pk}/",
         "frozen account": f"/accounts/{frozen.pk}/",
+        "account that is paid into": f"/accounts/{receiving.pk}/",
+        "deposits": f"/accounts/{receiving.pk}/deposits/",
+        "no deposit address": f"/accounts/{frozen.pk}/deposits/",
         "new payment": "/payments/new/",
         "confirmation": _confirmation_path(user, whale.pk, WEI_MAX // 3),
         "payment that can't be made": _confirmation_path(user, desk.account.pk, WEI_MAX // 3),

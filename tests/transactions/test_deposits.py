@@ -155,7 +155,7 @@ class TestCredit:
 
     def test_one_whose_block_is_no_longer_the_chains_is_not(self, desk: Desk) -> None:
         deposit = deposited(desk)
-        Block.objects.filter(number=deposit.block_number).update(hash="0x" + "ab" * 32)
+        Block.objects.filter(hash=deposit.block_hash).update(hash="0x" + "ab" * 32)
         assert credit_final(10**9, NOW) == 0
         assert balance(desk.account) == 100 * ETHER
 

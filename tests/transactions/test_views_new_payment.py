@@ -222,7 +222,7 @@ def test_a_policy_that_changes_between_the_page_and_the_click_is_told(
     """Should the page, shown again, find nothing any more, it still says why nothing was paid."""
     address = confirmation(ada, account)
     Desk().set_policy(account, amount_max_in_wei=1)
-    monkeypatch.setattr("transactions.views.limits_of", lambda *_: NO_LIMITS)
+    monkeypatch.setattr("transactions.views.payments.limits_of", lambda *_: NO_LIMITS)
     answer = ada.post(address)
     assert answer.status_code == 422
     assert "may be paid from this account at once. Nothing was paid." in text_of(answer)

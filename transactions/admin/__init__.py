@@ -1,5 +1,5 @@
-"""The admin of payments, approvals, policies, wallets and reserves: what the operations team works with."""
+"""The admin of payments, deposits, approvals, policies, wallets and reserves: what the operations team works with."""
 
-from transactions.admin import approvals, payments, policies, recipients, reserves, wallets
+from transactions.admin import approvals, deposits, payments, policies, recipients, reserves, wallets
 
-__all__ = ["approvals", "payments", "policies", "recipients", "reserves", "wallets"]
+__all__ = ["approvals", "deposits", "payments", "policies", "recipients", "reserves", "wallets"]

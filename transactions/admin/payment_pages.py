@@ -1,4 +1,4 @@
-"""The page between a payment and its cancel by staff: why."""
+"""The page between a payment or a sweep and its cancel by staff: why."""
 
 from typing import TYPE_CHECKING
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def cancel(model_admin: "TransactionAdmin", request: HttpRequest, transaction_id: int) -> HttpResponse:
-    """Ask why a payment is to be called off, and do it or have its place taken."""
+    """Ask why a payment or a sweep is to be called off, and do it or have its place taken."""
     if not model_admin.has_cancel_permission(request):
         raise PermissionDenied
-    row = Transaction.objects.filter(pk=transaction_id, kind=Kind.PAYMENT).first()
+    row = Transaction.objects.filter(pk=transaction_id, kind__in=[Kind.PAYMENT, Kind.SWEEP]).first()
     if row is None:
         raise Http404
     back = reverse("admin:transactions_transaction_change", args=[row.pk])
@@ -42,4 +42,6 @@ def cancel(model_admin: "TransactionAdmin", request: HttpRequest, transaction_id
         "Nothing signed yet: it ends at once and the money is available again. Sent already: a transaction that pays "
         "nobody is to take its place, and whichever of the two a block takes decides; the network's fee for it is ours."
     )
-    return ask(model_admin, request, form, title=f"Cancel {row}", verb="Cancel the payment", meaning=meaning, back=back)
+    return ask(
+        model_admin, request, form, title=f"Cancel {row}", verb=f"Cancel the {row.kind}", meaning=meaning, back=back
+    )

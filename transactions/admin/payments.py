@@ -29,7 +29,8 @@ OWNED_MAX = 1_000
 @admin.register(Transaction)
 class TransactionAdmin(ReadOnlyAdmin):
     list_display = (
-        "number", "stage", "status_pill", "ether", "account_link", "recipient", "short_hash", "accepted", "attention",
+        "number", "kind", "stage", "status_pill", "ether", "account_link", "recipient", "short_hash", "accepted",
+        "attention",
     )  # fmt: skip
     list_display_links = ("number",)
     list_filter = ("kind", "status", "stage", "needs_attention", "failure_reason", "wait_reason", "accepted_at")

@@ -3,15 +3,19 @@
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.admin.base import staff_user
+from accounts.admin.base import as_number, staff_user
 from accounts.admin.forms import ReasonField, ReasonForm
 from accounts.exceptions import AccountsError
+from accounts.money import format_ether
+from tasks.exceptions import TasksError
+from tasks.staff import start_sweep
 from transactions.admin.asking import ask
 from transactions.chain.exceptions import ChainError
 from transactions.exceptions import TransactionsError
@@ -20,6 +24,8 @@ from transactions.services import wallet_care
 
 if TYPE_CHECKING:
     from transactions.admin.wallets import WalletAdmin
+
+SWEPT_AT_ONCE_MAX = 100
 
 STEPS = {
     "pause": (wallet_care.pause, "Paused", "Nothing more is signed for a paused wallet, neither payments nor "
@@ -96,6 +102,34 @@ def identify(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: int) -
         "meaning": wallet.paused_reason or "This wallet isn't paused: nothing of it is unknown.",
     }
     return ask(model_admin, request, form, back=_page(wallet), **context)
+
+
+def sweep(model_admin: "WalletAdmin", request: HttpRequest) -> HttpResponse:
+    """Ask why the deposit addresses in the address (`?id=1&id=2`), or all, are to be swept now, and have it done."""
+    if not model_admin.has_operate_permission(request):
+        raise PermissionDenied
+    chosen = [number for text in request.GET.getlist("id") if (number := as_number(text)) is not None]
+    wallet_ids = chosen[:SWEPT_AT_ONCE_MAX] if "id" in request.GET else None
+    back = f"{reverse('admin:transactions_wallet_changelist')}?role=deposit"
+    form = ReasonForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        reason = form.cleaned_data["reason"]
+        try:
+            run = start_sweep(actor=staff_user(request), wallet_ids=wallet_ids, reason=reason)
+        except (AccountsError, TasksError) as error:
+            model_admin.message_user(request, str(error), messages.ERROR)
+            return HttpResponseRedirect(back)
+        return HttpResponseRedirect(reverse("task-detail", args=[run.pk]))
+    what = "all deposit addresses"
+    if wallet_ids is not None:
+        what = "1 deposit address" if len(wallet_ids) == 1 else f"{len(wallet_ids)} deposit addresses"
+    context = {
+        "title": f"Sweep {what}",
+        "verb": "Sweep now",
+        "meaning": f"What was credited is moved to the hot wallet that holds least, from each address that holds "
+        f"{format_ether(settings.SWEEP_MIN_IN_WEI)} ETH or more beside the network's fee, which the desk pays.",
+    }
+    return ask(model_admin, request, form, back=back, **context)
 
 
 def _wallet(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: int) -> Wallet:

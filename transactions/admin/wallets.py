@@ -1,21 +1,25 @@
-"""Hot wallets: what they have and what is in flight; paused, drained, resumed by pages that ask why."""
+"""Wallets: what they have and what is in flight; paused, drained, resumed and swept by pages that ask why."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, path
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
+from django.utils.http import urlencode
 
 from accounts.admin import cells
-from accounts.admin.base import ReadOnlyAdmin, staff_user
-from accounts.models import Account, AuditEvent
-from transactions.admin.wallet_pages import STEPS, change_state, identify
-from transactions.models import ReservesReport, Transaction, Wallet
+from accounts.admin.base import ReadOnlyAdmin, as_number, staff_user
+from accounts.models import Account, AuditEvent, User
+from transactions.addresses import parse_address
+from transactions.admin.wallet_pages import STEPS, SWEPT_AT_ONCE_MAX, change_state, identify, sweep
+from transactions.exceptions import BadAddressError
+from transactions.models import Deposit, ReservesReport, Transaction, Wallet
 from transactions.queries import last_report_of
-from transactions.states import Stage
+from transactions.states import Stage, WalletRole
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -38,17 +42,44 @@ class StateFilter(admin.SimpleListFilter):
         return queryset
 
 
+class RoleFilter(admin.SimpleListFilter):
+    """Hot wallets, unless others are asked for: there are few of them, and of deposit addresses very many."""
+
+    title = "role"
+    parameter_name = "role"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("deposit", "Deposit addresses"), ("all", "All")]
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        unchosen, *others = super().choices(changelist)
+        yield {**unchosen, "display": "Hot wallets"}
+        yield from others
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Wallet]) -> QuerySet[Wallet]:
+        match self.value():
+            case "all":
+                return queryset
+            case "deposit":
+                return queryset.filter(role=WalletRole.DEPOSIT)
+        # Whoever searches means any wallet.
+        return queryset if request.GET.get("q") else queryset.filter(role=WalletRole.HOT)
+
+
 @admin.register(Wallet)
 class WalletAdmin(ReadOnlyAdmin):
-    list_display = ("address", "state", "balance", "next_nonce", "in_flight", "created_at")
-    list_filter = (StateFilter,)
+    list_display = ("address", "purpose", "state", "ether", "next_nonce", "in_flight")
+    list_filter = (RoleFilter, StateFilter)
     change_form_template = "admin/transactions/wallet/change_form.html"
-    list_select_related = ("account", "replaced_by")
+    change_list_template = "admin/transactions/wallet/change_list.html"
+    list_select_related = ("account", "replaced_by", "credits")
     search_fields = ("address",)
-    search_help_text = "An address."
+    search_help_text = "An address; of deposit addresses also the account's number or its owner's user name."
+    actions = ("sweep",)
     ordering = ("id",)
     fields = (
         "address",
+        "purpose",
         "account_link",
         "balance",
         "next_nonce",
@@ -62,6 +93,7 @@ class WalletAdmin(ReadOnlyAdmin):
         "retired_at",
         "unknown_since",
         "progress_block",
+        "opened_at_block",
         "last_proved",
         "created_at",
         "pages",
@@ -69,7 +101,17 @@ class WalletAdmin(ReadOnlyAdmin):
     readonly_fields = fields
 
     def find(self, term: str) -> Q:
-        return Q(address__iexact=term)
+        """Find by what the term looks like, each so that an index serves it."""
+        number = as_number(term)
+        if number is not None:
+            return Q(credits=number)
+        if term.lower().startswith("0x"):
+            try:
+                # Without its checksum: whoever searches may have it in any case.
+                return Q(address=parse_address(term.lower()).address)
+            except BadAddressError:
+                return Q(pk__in=())
+        return Q(credits__in=Account.objects.filter(owner__in=User.objects.filter(username__icontains=term)))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Wallet]:
         in_flight = (
@@ -88,6 +130,7 @@ class WalletAdmin(ReadOnlyAdmin):
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
         return [
+            path("sweep/", view(self.sweep_page), name="transactions_wallet_sweep"),
             path("<int:wallet_id>/identify/", view(self.identify_page), name="transactions_wallet_identify"),
             *(
                 path(f"<int:wallet_id>/{step}/", view(self.step_page), {"step": step}, f"transactions_wallet_{step}")
@@ -101,6 +144,24 @@ class WalletAdmin(ReadOnlyAdmin):
 
     def identify_page(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
         return identify(self, request, wallet_id)
+
+    def sweep_page(self, request: HttpRequest) -> HttpResponse:
+        return sweep(self, request)
+
+    @admin.action(description="Sweep… (deposit addresses)", permissions=["operate"])
+    def sweep(self, request: HttpRequest, queryset: QuerySet[Wallet]) -> HttpResponse | None:
+        """Lead to the page that asks why."""
+        rows = queryset.filter(role=WalletRole.DEPOSIT).order_by("pk").values_list("pk", flat=True)
+        ids = list(rows[: SWEPT_AT_ONCE_MAX + 1])
+        if not 0 < len(ids) <= SWEPT_AT_ONCE_MAX:
+            self.message_user(request, f"Choose 1 to {SWEPT_AT_ONCE_MAX} deposit addresses.", messages.ERROR)
+            return None
+        query = urlencode({"id": ids}, doseq=True)
+        return HttpResponseRedirect(f"{reverse('admin:transactions_wallet_sweep')}?{query}")
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        allowed = {"may_operate": self.has_operate_permission(request)}
+        return super().changelist_view(request, {**allowed, **(extra_context or {})})
 
     def changeform_view(
         self,
@@ -120,7 +181,15 @@ class WalletAdmin(ReadOnlyAdmin):
             return cells.pill("paused", "bad")
         if wallet.unknown_since is not None:
             return cells.pill("being checked", "plain")
-        return cells.pill("draining", "plain") if wallet.draining_at is not None else cells.pill("paying", "good")
+        if wallet.draining_at is not None:
+            return cells.pill("draining", "plain")
+        return cells.pill("paying" if wallet.role == WalletRole.HOT else "taking deposits", "good")
+
+    @admin.display(description="for", ordering="credits")
+    def purpose(self, wallet: Wallet) -> Any:
+        if wallet.credits_id is None:
+            return "payments"
+        return format_html("deposits to {}", cells.link_to(Account, wallet.credits_id, wallet.credits))
 
     @admin.display(description="last proved")
     def last_proved(self, wallet: Wallet) -> Any:
@@ -143,7 +212,8 @@ class WalletAdmin(ReadOnlyAdmin):
     @admin.display(description="see also")
     def pages(self, wallet: Wallet) -> Any:
         return cells.links(
-            ("Its payments", cells.list_url(Transaction, q=wallet.address)),
+            ("Its transactions", cells.list_url(Transaction, q=wallet.address)),
+            ("Deposits to it", cells.list_url(Deposit, wallet__id__exact=wallet.pk)),
             ("Audit trail", cells.list_url(AuditEvent, target_type="transactions.wallet", target_id=wallet.pk)),
         )
 
@@ -155,6 +225,10 @@ class WalletAdmin(ReadOnlyAdmin):
     def balance(self, wallet: Wallet) -> Any:
         # An asset stands below zero in the ledger: what the desk has, not what it owes.
         return cells.amount(-wallet.account.current_balance_in_wei)
+
+    @admin.display(description="balance", ordering="-account__current_balance_in_wei")
+    def ether(self, wallet: Wallet) -> Any:
+        return cells.ether(-wallet.account.current_balance_in_wei)
 
     @admin.display(description="in flight")
     def in_flight(self, wallet: Any) -> int:

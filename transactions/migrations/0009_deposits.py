@@ -118,7 +118,7 @@ class Migration(migrations.Migration):
                     ("payment", "payment"),
                     ("fill", "no-op that fills a nonce"),
                     ("stranger", "another program's transaction"),
-                    ("sweep", "deposits moved to a hot wallet"),
+                    ("sweep", "moved between wallets of the desk"),
                 ],
                 db_default="payment",
                 default="payment",
@@ -247,6 +247,18 @@ class Migration(migrations.Migration):
                     _connector="OR",
                 ),
                 name="transactions_deposit_credited_at_when_credited",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="wallet",
+            index=models.Index(condition=models.Q(("role", "hot")), fields=["id"], name="transactions_wallet_hot"),
+        ),
+        migrations.AddIndex(
+            model_name="transaction",
+            index=models.Index(
+                condition=models.Q(models.Q(("kind", "payment"), _negated=True), ("status", "PENDING")),
+                fields=["wallet"],
+                name="transactions_own_pending",
             ),
         ),
     ]

@@ -84,6 +84,9 @@ class Transaction(models.Model):
                 fields=["user_account", "accepted_at"],
                 condition=Q(kind="payment") & ~Q(status="FAILED"),
             ),
+            models.Index(
+                name="transactions_own_pending", fields=["wallet"], condition=~Q(kind="payment") & Q(status="PENDING")
+            ),
             models.Index(name="transactions_flagged", fields=["id"], condition=Q(needs_attention=True)),
         ]
         constraints = [

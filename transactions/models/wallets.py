@@ -60,6 +60,7 @@ class Wallet(models.Model):
 
     class Meta:
         ordering = ["id"]
+        indexes = [models.Index(name="transactions_wallet_hot", fields=["id"], condition=Q(role="hot"))]
         constraints = [
             models.CheckConstraint(
                 name="transactions_wallet_deposit_address_of_an_account",

@@ -19,6 +19,7 @@ from transactions.services.moves import move_transactions
 from transactions.services.nonces import explain_used_nonces, note_strangers
 from transactions.services.send import resend, resend_dropped
 from transactions.services.settle import final_block_number, settle_final
+from transactions.services.wallets import deposit_wallets_under_way
 from transactions.states import Stage, WaitReason, WalletRole
 from txnsite.faults import fault_point
 
@@ -73,8 +74,10 @@ def _wallets_to_watch() -> dict[Wallet, int | None]:
     """
     under_way = Transaction.objects.filter(wallet=OuterRef("pk"), stage__in=[Stage.SIGNED, Stage.BROADCAST])
     sent = under_way.filter(stage=Stage.BROADCAST).order_by("-nonce").values("nonce")[:1]
-    wallets = Wallet.objects.filter(Q(role=WalletRole.HOT, paused_at__isnull=True) | Exists(under_way)).order_by("id")
-    return {wallet: wallet.newest_sent for wallet in wallets.annotate(newest_sent=Subquery(sent))}
+    hot = Wallet.objects.filter(Q(paused_at__isnull=True) | Exists(under_way), role=WalletRole.HOT)
+    deposit = deposit_wallets_under_way().filter(Exists(under_way))
+    found = [wallet for wallets in (hot, deposit) for wallet in wallets.annotate(newest_sent=Subquery(sent))]
+    return {wallet: wallet.newest_sent for wallet in sorted(found, key=lambda wallet: wallet.pk)}
 
 
 def _look_for_the_missing(

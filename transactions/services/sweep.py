@@ -6,6 +6,7 @@ in the same way. What moves between two wallets of the desk stays the desk's; on
 
 import datetime as dt
 import logging
+from collections.abc import Collection
 
 from django.conf import settings
 from django.db import transaction as db_transaction
@@ -17,7 +18,7 @@ from transactions.chain.client import Chain, get_chain
 from transactions.models import Deposit, Transaction, Wallet
 from transactions.services.pricing import PLAIN_GAS
 from transactions.services.wallets import sending_wallets
-from transactions.states import DepositStatus, Kind, Stage, WalletRole
+from transactions.states import DepositStatus, Kind, Stage, Status, WalletRole
 
 logger = logging.getLogger(__name__)
 
@@ -27,16 +28,19 @@ FEE_MARGIN = 4
 AT_ONCE = 100
 
 
-def sweep_deposits(now: dt.datetime, *, chain: Chain | None = None) -> list[int]:
+def sweep_deposits(
+    now: dt.datetime, *, wallet_ids: Collection[int] | None = None, chain: Chain | None = None
+) -> list[int]:
     """Order a sweep of each deposit address that holds enough and has none under way; return their ids.
 
     They go to the hot wallet that holds least. Deposits that are not final yet stay where they are.
 
+    :param wallet_ids: of these only; at most a hundred are ordered at once in any case.
     :raises ChainError: when no node answers.
     """
     chain = chain or get_chain()
     hot = sending_wallets()
-    wallets = _sweepable()
+    wallets = _sweepable(wallet_ids)
     if not hot or not wallets:
         return []
     terms = chain.terms([], [wallet.address for wallet in [*hot, *wallets]])
@@ -55,8 +59,8 @@ def sweep_deposits(now: dt.datetime, *, chain: Chain | None = None) -> list[int]
     return ordered
 
 
-def _sweepable() -> list[Wallet]:
-    under_way = Transaction.objects.filter(wallet=OuterRef("pk")).exclude(stage=Stage.SETTLED)
+def _sweepable(wallet_ids: Collection[int] | None) -> list[Wallet]:
+    under_way = Transaction.objects.filter(wallet=OuterRef("pk"), status=Status.PENDING).exclude(kind=Kind.PAYMENT)
     rows = (
         Wallet.objects.filter(role=WalletRole.DEPOSIT, paused_at__isnull=True)
         .filter(Exists(Deposit.objects.filter(wallet=OuterRef("pk"), status=DepositStatus.CREDITED)))
@@ -64,7 +68,7 @@ def _sweepable() -> list[Wallet]:
         .select_related("account")
         .order_by(F("account__current_balance_in_wei"))
     )
-    return list(rows[:AT_ONCE])
+    return list((rows if wallet_ids is None else rows.filter(pk__in=wallet_ids))[:AT_ONCE])
 
 
 def order_move(wallet: Wallet, target: Wallet, amount_in_wei: int, fee_max_in_wei: int, now: dt.datetime) -> int | None:
@@ -79,7 +83,7 @@ def order_move(wallet: Wallet, target: Wallet, amount_in_wei: int, fee_max_in_we
         both = Wallet.objects.select_for_update(no_key=True).filter(pk__in=[wallet.pk, target.pk]).order_by("pk")
         if any(each.pk == target.pk and each.replaced_by_id is not None for each in both):
             return None
-        if Transaction.objects.filter(wallet=wallet).exclude(stage=Stage.SETTLED).exists():
+        if Transaction.objects.filter(wallet=wallet, status=Status.PENDING).exists():
             return None
         row = Transaction.objects.create(
             kind=Kind.SWEEP,

@@ -4,7 +4,7 @@ import datetime as dt
 from dataclasses import dataclass
 
 from django.db import transaction as db_transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.keys import Signer, load_deposit_signer, load_signer
@@ -14,7 +14,7 @@ from accounts.services.alerts import raise_alert
 from transactions.chain.client import Chain, get_chain
 from transactions.models import Block, Transaction, Wallet
 from transactions.services.blocks import walked_and_final
-from transactions.states import Stage, WalletRole
+from transactions.states import Kind, Status, WalletRole
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +77,16 @@ def signing_wallets() -> list[Wallet]:
 
     Of deposit addresses, of which there may be very many, only those that something is to leave.
     """
-    under_way = Transaction.objects.filter(wallet=OuterRef("pk")).exclude(stage=Stage.SETTLED)
-    wallets = Wallet.objects.filter(Q(role=WalletRole.HOT) | Exists(under_way), paused_at__isnull=True)
-    return list(wallets.order_by("id"))
+    hot = Wallet.objects.filter(role=WalletRole.HOT, paused_at__isnull=True)
+    deposit = deposit_wallets_under_way().filter(paused_at__isnull=True)
+    # In one query the database would look at every deposit address.
+    return sorted([*hot, *deposit], key=lambda wallet: wallet.pk)
+
+
+def deposit_wallets_under_way() -> QuerySet[Wallet]:
+    """Return the deposit addresses that something is leaving: never anybody's payment."""
+    own = Transaction.objects.filter(status=Status.PENDING).exclude(kind=Kind.PAYMENT)
+    return Wallet.objects.filter(role=WalletRole.DEPOSIT, pk__in=own.values("wallet"))
 
 
 def sending_wallets() -> list[Wallet]:

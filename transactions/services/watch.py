@@ -1,0 +1,63 @@
+"""Look after the desk: tell staff of nodes that are not well, and of payments that will not go on without people."""
+
+import datetime as dt
+
+from django.db.models import Count
+
+from accounts.models import AlertKind
+from accounts.services.alerts import raise_alert, resolve_alert
+from transactions.chain.client import Chain, get_chain
+from transactions.chain.exceptions import ChainError
+from transactions.models import Transaction
+from transactions.states import Stage, Status, WaitReason
+
+PATIENCE = dt.timedelta(minutes=5)
+"""How long payments may wait for something that only people can give before people are told."""
+
+NEED_PEOPLE = (WaitReason.KEY, WaitReason.WALLET, WaitReason.WALLET_FUNDS, WaitReason.UNCLEAR)
+NAMED_MAX = 10
+
+
+def watch_nodes(now: dt.datetime, *, chain: Chain | None = None) -> None:
+    """Raise an alert for each node that is set aside, and one when none answers; resolve those whose node is well."""
+    chain = chain or get_chain()
+    try:
+        chain.view([], with_finalized=False)
+    except ChainError as error:
+        message = f"No node answers, so nothing is sent or settled; payments are accepted all the same. {error}"
+        raise_alert(kind=AlertKind.NODE, subject="all nodes", message=message, now=now)
+    else:
+        resolve_alert(kind=AlertKind.NODE, subject="all nodes", now=now)
+    states = chain.node_states()
+    if len(states) < 2:
+        return
+    for state in states:
+        if state.trouble is None:
+            resolve_alert(kind=AlertKind.NODE, subject=state.label, now=now)
+        else:
+            message = f"It is set aside ({state.trouble.value}); the others are asked. {state.detail}"
+            raise_alert(kind=AlertKind.NODE, subject=state.label, message=message, now=now)
+
+
+def watch_payments(now: dt.datetime) -> None:
+    """Raise alerts for payments that are flagged for staff, and for what many wait for that only staff can give."""
+    flagged = Transaction.objects.filter(needs_attention=True, status=Status.PENDING).order_by("pk")
+    numbers = list(flagged.values_list("pk", flat=True)[: NAMED_MAX + 1])
+    named = ", ".join(f"#{number}" for number in numbers[:NAMED_MAX]) + (", …" if len(numbers) > NAMED_MAX else "")
+    message = f"These payments need attention: {named}. Each one's page says what it waits for."
+    _raise_or_resolve(AlertKind.PAYMENT_STUCK, "flagged", message if numbers else "", now)
+    waiting = Transaction.objects.filter(stage=Stage.ACCEPTED, wait_reason__in=NEED_PEOPLE)
+    counts = dict(
+        waiting.filter(accepted_at__lt=now - PATIENCE).order_by().values_list("wait_reason").annotate(Count("pk"))
+    )
+    for reason in NEED_PEOPLE:
+        count = counts.get(reason.value, 0)
+        message = f"{count} payments have waited for more than {PATIENCE.seconds // 60} minutes: {reason.label}."
+        _raise_or_resolve(AlertKind.PAYMENT_STUCK, f"waiting: {reason.value}", message if count else "", now)
+
+
+def _raise_or_resolve(kind: AlertKind, subject: str, message: str, now: dt.datetime) -> None:
+    if message:
+        raise_alert(kind=kind, subject=subject, message=message, now=now)
+    else:
+        resolve_alert(kind=kind, subject=subject, now=now)
