@@ -70,7 +70,7 @@ DEFAULT_SCHEDULES: dict[str, dict[str, Any]] = {
     "Take in blocks": {"task": "tasks.deposits.take_in_blocks", "every_seconds": 2},
     "Watch the desk": {"task": "tasks.money.watch_desk", "every_seconds": 60},
     "Sweep deposits": {"task": "tasks.money.sweep_deposits", "every_seconds": 3600},
-    "Sign reports of reserves": {"task": "tasks.money.sign_reserves_reports", "every_seconds": 60},
+    "Sign reserves reports": {"task": "tasks.money.sign_reserves_reports", "every_seconds": 60},
     "Watch wallets": {"task": "tasks.money.watch_wallets", "every_seconds": 60},
     "Close dead task runs": {"task": "tasks.housekeeping.close_dead_runs", "every_seconds": 60},
     "Check the ledger": {"task": "tasks.housekeeping.check_ledger", "crontab": crontab(minute="30", hour="2")},

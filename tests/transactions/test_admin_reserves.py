@@ -158,4 +158,4 @@ class TestElsewhere:
 
     def test_the_index_leads_to_them(self, desk: Desk) -> None:
         told = make_staff("operators").client.get(reverse("admin:index")).content.decode()
-        assert f'<a href="{reverse(LIST)}">Reports of reserves</a>' in told
+        assert f'<a href="{reverse(LIST)}">Reserves reports</a>' in told

@@ -257,6 +257,15 @@ class TestSignatures:
         row.refresh_from_db()
         assert [given["address"] for given in row.signatures] == [at_work.wallet.address]
 
+    def test_a_retired_wallet_signs_nothing_more(self, at_work: Desk) -> None:
+        retired = {"retired_at": NOW, "paused_at": NOW, "paused_reason": "x", "draining_at": NOW}
+        other = at_work.add_wallet()
+        Wallet.objects.filter(pk=other.pk).update(replaced_by=at_work.wallet, **retired)
+        row = kept(at_work)
+        sign_report(row.pk, NOW)
+        row.refresh_from_db()
+        assert [given["address"] for given in row.signatures] == [at_work.wallet.address]
+
     def test_without_any_key_it_waits(self, at_work: Desk, settings: Settings, tmp_path: Any) -> None:
         settings.KEYSTORE_DIR = tmp_path
         forget_signers()

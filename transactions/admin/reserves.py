@@ -37,9 +37,19 @@ class ResultFilter(admin.SimpleListFilter):
 
 @admin.register(ReservesReport)
 class ReservesReportAdmin(ReadOnlyAdmin):
-    list_display = ("number", "made_at", "result", "block_number", "owed", "held", "surplus", "signed")
+    list_display = (
+        "number",
+        "made_at",
+        "result",
+        "block_number",
+        "signed",
+        "owed_short",
+        "held_short",
+        "surplus_short",
+    )
     list_filter = (ResultFilter, "made_at")
     change_form_template = "admin/transactions/reservesreport/change_form.html"
+    change_list_template = "admin/transactions/reservesreport/change_list.html"
     search_fields = ("id",)
     search_help_text = "A report's number."
     ordering = ("-id",)
@@ -68,6 +78,11 @@ class ReservesReportAdmin(ReadOnlyAdmin):
         # The text may be megabytes; only a report's own page reads it.
         rows: QuerySet[ReservesReport] = super().get_queryset(request)
         return rows.defer("text")
+
+    def get_fields(self, request: HttpRequest, obj: ReservesReport | None = None) -> Any:
+        of_block = ("block_number", "block_hash_in_full", "held", "in_flight", "surplus")
+        left_out = ("not_compared_because",) if obj is None or obj.is_compared else of_block
+        return [name for name in self.fields if name not in left_out]
 
     def get_urls(self) -> list[URLPattern]:
         download = self.admin_site.admin_view(self.download_page)
@@ -99,29 +114,39 @@ class ReservesReportAdmin(ReadOnlyAdmin):
 
     @admin.display(description="chain not compared")
     def not_compared_because(self, report: ReservesReport) -> str:
-        return report.not_compared or cells.EMPTY
+        return report.not_compared
 
     @admin.display(description="block hash")
     def block_hash_in_full(self, report: ReservesReport) -> Any:
         return cells.hexadecimal(report.block_hash)
 
     @admin.display(description="owed to users", ordering="owed_in_wei")
+    def owed_short(self, report: ReservesReport) -> Any:
+        return cells.ether(report.owed_in_wei)
+
+    @admin.display(description="held at the block", ordering="held_in_wei")
+    def held_short(self, report: ReservesReport) -> Any:
+        return cells.ether(report.held_in_wei)
+
+    @admin.display(description="beyond what is owed")
+    def surplus_short(self, report: ReservesReport) -> Any:
+        return _mark_short(report, cells.ether(report.surplus_in_wei))
+
+    @admin.display(description="owed to users")
     def owed(self, report: ReservesReport) -> Any:
         return cells.amount(report.owed_in_wei)
 
-    @admin.display(description="held at the block", ordering="held_in_wei")
+    @admin.display(description="held at the block")
     def held(self, report: ReservesReport) -> Any:
         return cells.amount(report.held_in_wei)
 
-    @admin.display(description="of it in flight")
+    @admin.display(description="in flight (chain less ledger)")
     def in_flight(self, report: ReservesReport) -> Any:
         return cells.amount(report.in_flight_in_wei)
 
     @admin.display(description="held beyond what is owed")
     def surplus(self, report: ReservesReport) -> Any:
-        short = report.surplus_in_wei is not None and report.surplus_in_wei < 0
-        words = cells.amount(report.surplus_in_wei)
-        return format_html("{} {}", cells.pill("short", "bad"), words) if short else words
+        return _mark_short(report, cells.amount(report.surplus_in_wei))
 
     @admin.display(description="signed")
     def signed(self, report: ReservesReport) -> Any:
@@ -146,13 +171,19 @@ class ReservesReportAdmin(ReadOnlyAdmin):
         if not report.is_signed:
             return "Not signed yet: a worker of queue money does that, within a minute."
         return format_html_join(
-            "", '<div>{}<span class="desk-quiet">{}</span></div>',
+            "", "<div>{}</div><div>{}</div>",
             ((cells.hexadecimal(row["address"]), cells.hexadecimal(row["signature"])) for row in report.signatures),
         )  # fmt: skip
 
     @admin.display(description="what is signed")
     def statement_in_full(self, report: ReservesReport) -> Any:
         return cells.hexadecimal(report.statement)
+
+
+def _mark_short(report: ReservesReport, words: Any) -> Any:
+    """Return words about a surplus, marked where it is none."""
+    is_short = report.surplus_in_wei is not None and report.surplus_in_wei < 0
+    return format_html("{} {}", cells.pill("short", "bad"), words) if is_short else words
 
 
 def _tell(difference: dict[str, Any]) -> str:

@@ -111,13 +111,14 @@ def signers_of(text: str, signatures: list[dict[str, str]]) -> list[str]:
 
 def _sign(statement: str) -> list[dict[str, str]]:
     signatures = []
-    for address in Wallet.objects.filter(role=WalletRole.HOT).order_by("pk").values_list("address", flat=True):
+    wallets = Wallet.objects.filter(role=WalletRole.HOT, retired_at__isnull=True).order_by("pk")
+    for address in wallets.values_list("address", flat=True):
         try:
             signature = sign_message(load_signer(address), statement)
         except SignerUnavailableError:
             raise
         except AccountsError as error:
-            # A wallet that is out of use may have its key elsewhere by now.
+            # Its key may be on another machine, or not be needed any more.
             logger.warning("%s does not sign reports of reserves: %s", address, error)
             continue
         signatures.append({"address": address, "signature": signature})
