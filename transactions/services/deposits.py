@@ -11,6 +11,7 @@ from accounts.services.alerts import raise_alert
 from transactions.models import Block, Deposit
 from transactions.services.reverse import recover_losses
 from transactions.states import DepositStatus
+from txnsite.faults import fault_point
 
 CHUNK = 500
 
@@ -23,6 +24,9 @@ def credit_final(final_number: int, now: dt.datetime) -> int:
             rows = _lock_final(final_number)
             if rows:
                 _credit(rows, now)
+                fault_point("deposits.before_commit")
+        if rows:
+            fault_point("deposits.credited")
         credited += len(rows)
         if len(rows) < CHUNK:
             return credited
@@ -47,6 +51,8 @@ def take_back(fork_number: int, now: dt.datetime) -> list[int]:
         _reverse(credited, now)
     gone = {"status": DepositStatus.GONE, "block_number": None, "block_hash": "", "credited_at": None}
     Deposit.objects.filter(pk__in=[row.pk for row in rows]).update(**gone)
+    if rows:
+        fault_point("deposits.taken_back")
     return [row.pk for row in credited]
 
 
