@@ -97,7 +97,7 @@ class Run:
             payer_in = PayerIn(
                 cast, self.stack.anvil, Random(f"{self.terms.seed}-payer-in"), pays_last=self.terms.deep_reorgs
             )
-            actors = [*clients, payer_in]
+            actors: list[Actor] = [*clients, payer_in]
             plan = waves(self.terms.seed, self.terms.kinds)
             drill = Drill(self.stack, plan, probe, self._say, self.terms.faults)
             rain_seconds = self._rain(supervisor, actors, drill)
