@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
 from random import Random
+from time import sleep
 
 from chaos.cast import ETHER, Cast
 from txnsite.stack.anvil import Anvil, AnvilError
@@ -20,6 +21,7 @@ _AMOUNT_STEP_IN_WEI = 10**13
 _STEPS_MAX = 1_000
 LAST_AMOUNT_IN_WEI = 10 * ETHER
 _LAST_TRIES = 60
+_LAST_PAUSE_SECONDS = 1.0
 # Whatever the base fee has jumped to, the next block takes it.
 _FEES = {"maxFeePerGas": hex(100 * 10**9), "maxPriorityFeePerGas": hex(10**9)}
 
@@ -60,7 +62,7 @@ class PayerIn(threading.Thread):
             for _ in range(_LAST_TRIES):
                 if self._send(sender, address, LAST_AMOUNT_IN_WEI):
                     break
-                threading.Event().wait(1)
+                sleep(_LAST_PAUSE_SECONDS)
 
     def _send(self, sender: str, to_address: str, amount_in_wei: int) -> bool:
         """Send an amount that no other transfer has, and say whether the node has taken it."""
