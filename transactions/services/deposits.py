@@ -24,7 +24,6 @@ def credit_final(final_number: int, now: dt.datetime) -> int:
             rows = _lock_final(final_number)
             if rows:
                 _credit(rows, now)
-                fault_point("deposits.before_commit")
         if rows:
             fault_point("deposits.credited")
         credited += len(rows)
@@ -49,10 +48,9 @@ def take_back(fork_number: int, now: dt.datetime) -> list[int]:
     credited = [row for row in rows if row.status == DepositStatus.CREDITED]
     if credited:
         _reverse(credited, now)
+        fault_point("deposits.taken_back")
     gone = {"status": DepositStatus.GONE, "block_number": None, "block_hash": "", "credited_at": None}
     Deposit.objects.filter(pk__in=[row.pk for row in rows]).update(**gone)
-    if rows:
-        fault_point("deposits.taken_back")
     return [row.pk for row in credited]
 
 
@@ -74,6 +72,7 @@ def _credit(rows: Sequence[Deposit], now: dt.datetime) -> None:
         row.status, row.credited_at = DepositStatus.CREDITED, now
         row.credits += 1
     post(now=now, journals=[_journal(row, funding_id) for row in rows])
+    fault_point("deposits.before_commit")
     # What the desk made up for when a reorg took them back has come after all.
     recover_losses(again, now)
     Deposit.objects.bulk_update(rows, ["status", "credited_at", "credits"])

@@ -168,6 +168,7 @@ def _save(
         if not still_there:
             return 0
         if arrived:
+            fault_point("intake.before_commit")
             cursor.execute(
                 """
                 INSERT INTO transactions_deposit (wallet_id, transaction_hash, from_public_address, amount_in_wei,
@@ -189,6 +190,5 @@ def _save(
                     [str(transfer.value_in_wei) for transfer in arrived],
                 ],
             )
-        fault_point("intake.before_commit")
     fault_point("intake.recorded")
     return len(arrived)
