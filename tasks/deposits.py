@@ -1,7 +1,7 @@
 """Taking in blocks: a group over blocks of `chain(fetch_block, record_block, record_transfers)`.
 
 The rows are the queue. Each step does nothing that was done before, and is tried again five times, two seconds apart; a
-block whose steps did not end is begun anew after a minute.
+block whose steps did not end is begun anew after 20 seconds.
 """
 
 import logging

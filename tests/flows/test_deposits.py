@@ -97,7 +97,7 @@ def test_a_worker_that_dies_at_any_step_loses_nothing(
         live_desk.tick()
         worker.kill()
         worker.restart()
-    # What died with the worker is begun anew: here at once, else after a minute.
+    # What died with the worker is begun anew: here at once, else after a while.
     Block.objects.filter(taken_in_at__isnull=True).update(intake_from=None)
     tick_until(live_desk, lambda: Deposit.objects.filter(status="credited").count() == 5, "all deposits credited")
     assert balance(live_desk.account) == 100 * ETHER + 15

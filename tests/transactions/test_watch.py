@@ -8,6 +8,7 @@ from accounts.models import Alert
 from tests.desk import NOW, Desk
 from transactions.chain import NodeState, NodeTrouble
 from transactions.models import Transaction
+from transactions.services.sweep import order_move
 from transactions.services.watch import watch_nodes, watch_payments
 
 LATER = NOW + dt.timedelta(minutes=6)
@@ -64,6 +65,17 @@ class TestPayments:
         assert Alert.objects.get().message.startswith("3 payments have waited for more than 5 minutes: ")
         Transaction.objects.update(wait_reason="")
         watch_payments(LATER)
+        assert open_alerts() == []
+
+    def test_sweeps_that_do_not_end(self, desk: Desk) -> None:
+        new = desk.add_wallet()
+        order_move(desk.wallet, new, 1, 10**15, NOW)
+        watch_payments(NOW + dt.timedelta(minutes=59))
+        assert open_alerts() == []
+        watch_payments(NOW + dt.timedelta(minutes=61))
+        assert open_alerts() == [("payment_stuck", "sweeps")]
+        desk.run_to_the_end()
+        watch_payments(NOW + dt.timedelta(minutes=61))
         assert open_alerts() == []
 
     @pytest.mark.parametrize("reason", ["node", "network_fee", "recipient", "in_flight"])

@@ -23,7 +23,7 @@ from transactions.models import Attempt, Block, BlockContent, Wallet
 from transactions.states import Kind
 from txnsite.faults import fault_point
 
-TRIED_AGAIN_AFTER = dt.timedelta(seconds=60)
+TRIED_AGAIN_AFTER = dt.timedelta(seconds=20)
 """A block whose steps have not ended by then is begun anew: its message was lost, or its worker died."""
 
 LATE_AFTER = dt.timedelta(minutes=15)
@@ -39,7 +39,7 @@ class WalkedBlock(NamedTuple):
 
 
 def claim_blocks(at_once: int, now: dt.datetime) -> list[WalkedBlock]:
-    """Return the oldest blocks that are to be taken in, claimed so that nobody else begins them for a minute.
+    """Return the oldest blocks that are to be taken in, claimed so that nobody else begins them for a while.
 
     :param at_once: how many may be under way, those begun before included.
     """

@@ -9,10 +9,13 @@ from accounts.services.alerts import raise_alert, resolve_alert
 from transactions.chain.client import Chain, get_chain
 from transactions.chain.exceptions import ChainError
 from transactions.models import Transaction
-from transactions.states import Stage, Status, WaitReason
+from transactions.states import Kind, Stage, Status, WaitReason
 
 PATIENCE = dt.timedelta(minutes=5)
 """How long payments may wait for something that only people can give before people are told."""
+
+SWEEP_PATIENCE = dt.timedelta(hours=1)
+"""A sweep that takes longer may wait for ether that a reorg has taken away for good."""
 
 NEED_PEOPLE = (WaitReason.KEY, WaitReason.WALLET, WaitReason.WALLET_FUNDS, WaitReason.UNCLEAR)
 NAMED_MAX = 10
@@ -50,6 +53,10 @@ def watch_payments(now: dt.datetime) -> None:
     counts = dict(
         waiting.filter(accepted_at__lt=now - PATIENCE).order_by().values_list("wait_reason").annotate(Count("pk"))
     )
+    pending = Transaction.objects.exclude(kind=Kind.PAYMENT).filter(status=Status.PENDING)
+    late = pending.filter(kind=Kind.SWEEP, accepted_at__lt=now - SWEEP_PATIENCE).count()
+    message = f"{late} sweeps were ordered more than an hour ago and are not final. They can be called off."
+    _raise_or_resolve(AlertKind.PAYMENT_STUCK, "sweeps", message if late else "", now)
     for reason in NEED_PEOPLE:
         count = counts.get(reason.value, 0)
         message = f"{count} payments have waited for more than {PATIENCE.seconds // 60} minutes: {reason.label}."
