@@ -16,6 +16,9 @@ POOR_PAYMENTS = 12
 """How many payments the poor account can make, all of the same amount, before its funds are insufficient."""
 POOR_AMOUNT_IN_WEI = 10**15
 
+SWEEP_EVERY_SECONDS = 5
+SWEEP_MIN_IN_WEI = 10**15
+
 # Recipients with code, put there as the chain begins (EVM opcodes, yellow paper appendix H).
 REVERTS = f"0x{0xC4A051:040x}"
 """Reverts always: the node says so when asked for the gas, and nothing is sent."""
@@ -51,6 +54,13 @@ class Cast:
     wallets: list[str]
     funds_in_wei: dict[int, int]
     """What each user's account began with, by its id."""
+    deposit_addresses: dict[int, str]
+    """The address that each account has to be paid in to, by its id; the poor account has none."""
+
+    @property
+    def addresses(self) -> list[str]:
+        """The addresses whose keys the desk has."""
+        return [*self.wallets, *self.deposit_addresses.values()]
 
     def write(self, path: Path) -> None:
         path.touch(mode=0o600)
@@ -65,6 +75,7 @@ class Cast:
             probe=Payer(**data["probe"]),
             wallets=data["wallets"],
             funds_in_wei={int(account_id): funds for account_id, funds in data["funds_in_wei"].items()},
+            deposit_addresses={int(account_id): address for account_id, address in data["deposit_addresses"].items()},
         )
 
 

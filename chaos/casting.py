@@ -1,9 +1,12 @@
 """Put the cast into the desk's database and keystore; for `chaos.prepare`, where Django is set up."""
 
+from collections.abc import Iterable
+
 from django.conf import settings
 from django.utils import timezone
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from accounts.keys import create_keystore
+from accounts.keys import create_keystore, draw_mnemonic, save_deposit_seed
 from accounts.ledger import JournalDraft, post, system_account
 from accounts.models import Account, AccountKind, JournalKind, User
 from accounts.services.tokens import create_token
@@ -13,11 +16,13 @@ from chaos.cast import (
     POOR_AMOUNT_IN_WEI,
     POOR_PAYMENTS,
     RICH_FUNDS_IN_WEI,
+    SWEEP_EVERY_SECONDS,
     WALLET_FUNDS_IN_WEI,
     WALLETS,
     Cast,
     Payer,
 )
+from transactions.services.deposit_addresses import deposit_address_of
 from transactions.services.wallets import register_wallet
 
 
@@ -29,7 +34,8 @@ def make_cast() -> Cast:
     poor_funds = (POOR_PAYMENTS + 1) * (POOR_AMOUNT_IN_WEI + settings.PAYMENT_FEE_IN_WEI) - 1
     poor = _payer("poor", 1, poor_funds, funds)
     probe = _payer("probe", 1, RICH_FUNDS_IN_WEI, funds)
-    return Cast(payers, poor, probe, [_wallet() for _ in range(WALLETS)], funds)
+    _sweep_often()
+    return Cast(payers, poor, probe, [_wallet() for _ in range(WALLETS)], funds, _deposit_addresses(payers))
 
 
 def _payer(name: str, accounts: int, funds_in_wei: int, funds: dict[int, int]) -> Payer:
@@ -45,6 +51,21 @@ def _wallet() -> str:
     address = create_keystore(settings.KEYSTORE_DIR, settings.KEYSTORE_PASSPHRASE)
     _post(JournalKind.WALLET_FUNDING, register_wallet(address).account_id, -WALLET_FUNDS_IN_WEI)
     return address
+
+
+def _deposit_addresses(payers: Iterable[Payer]) -> dict[int, str]:
+    save_deposit_seed(settings.KEYSTORE_DIR, settings.KEYSTORE_PASSPHRASE, draw_mnemonic())
+    ids = [account_id for payer in payers for account_id in payer.account_ids]
+    return {account_id: deposit_address_of(account_id).address for account_id in ids}
+
+
+def _sweep_often() -> None:
+    """Order sweeps every few seconds, as nobody would who pays for the gas."""
+    terms = {"every": SWEEP_EVERY_SECONDS, "period": IntervalSchedule.SECONDS}
+    schedule = PeriodicTask.objects.get(name="Sweep deposits")
+    schedule.interval, _ = IntervalSchedule.objects.get_or_create(**terms)
+    schedule.expire_seconds = SWEEP_EVERY_SECONDS
+    schedule.save()
 
 
 def _post(kind: JournalKind, account_id: int, amount_in_wei: int) -> None:

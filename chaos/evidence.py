@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chaos.cast import Cast
-from chaos.onchain import ChainFacts
+from chaos.onchain import ChainFacts, Mined
 from chaos.rows import Payment, Rows
 from chaos.told import Told
 
@@ -26,3 +26,12 @@ class Evidence:
 
     def payments_by_id(self) -> Mapping[int, Payment]:
         return {payment.id: payment for payment in self.rows.payments}
+
+    def came(self) -> list[Mined]:
+        """Return the transfers of value from outside to an address of the desk's."""
+        ours = {address.lower() for address in self.cast.addresses}
+        return [
+            each
+            for each in self.chain.mined
+            if each.succeeded and each.value_in_wei and each.to_address in ours and each.from_address not in ours
+        ]

@@ -23,7 +23,7 @@ class Result:
     """What a run came to.
 
     :param rain_seconds: how long payments and faults rained.
-    :param payments: how many payments ended in which status.
+    :param payments: how many payments ended in which status; so `deposits` and `sweeps`.
     :param answers: how many requests were answered with which HTTP status; 0 stands for no answer.
     :param ended_by_themselves: what processes ended, and nobody had killed them.
     """
@@ -34,6 +34,8 @@ class Result:
     outcomes: Sequence[Outcome]
     accepted: int
     payments: Mapping[str, int]
+    deposits: Mapping[str, int]
+    sweeps: Mapping[str, int]
     answers: Mapping[int, int]
     violations: Sequence[Violation]
     ended_by_themselves: Sequence[str]
@@ -68,6 +70,8 @@ class Result:
             "settle_seconds": round(self.settle_seconds, 1),
             "accepted": self.accepted,
             "payments": dict(self.payments),
+            "deposits": dict(self.deposits),
+            "sweeps": dict(self.sweeps),
             "answers": {str(status): count for status, count in sorted(self.answers.items())},
             "ended_by_themselves": list(self.ended_by_themselves),
             "outcomes": [asdict(outcome) for outcome in self.outcomes],
@@ -94,6 +98,7 @@ def summary(result: Result) -> str:
         f"{result.struck} faults, {len(result.violations)} violations{late} (seed {result.seed})",
         f"{result.payments_per_minute:.0f} payments a minute accepted over {result.rain_seconds:.0f} s of rain; "
         f"all final {result.settle_seconds:.0f} s after it",
+        f"deposits: {_counts(result.deposits)}; sweeps: {_counts(result.sweeps)}",
         f"payments: {_counts(result.payments)}; answers by HTTP status: {_counts(result.answers)} (0: none came)",
     ]
     lines += [f"ended, and nobody had killed it: {each}" for each in result.ended_by_themselves]

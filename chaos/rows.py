@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, LiteralString, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg.abc import Buffer
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """A row of transactions_transaction."""
+    """A row of transactions_transaction: a payment, or a sweep."""
 
     id: int
     user_account_id: int
@@ -32,6 +32,7 @@ class Payment:
     nonce: int | None
     block_number: int | None
     block_hash: str
+    kind: str = "payment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,19 @@ class Wallet:
 
 
 @dataclass(frozen=True, slots=True)
+class Deposit:
+    """A row of transactions_deposit."""
+
+    id: int
+    wallet_id: int
+    transaction_hash: str
+    amount_in_wei: int
+    status: str
+    block_number: int | None
+    block_hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """A row of accounts_account."""
 
@@ -66,7 +80,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A row of accounts_entry with its journal's kind and source."""
+    """A row of accounts_entry with its journal's kind, source and time (seconds of the epoch)."""
 
     id: int
     journal_id: int
@@ -75,6 +89,7 @@ class Entry:
     account_id: int
     amount_in_wei: int
     balance_after_in_wei: int
+    posted_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +105,13 @@ class Hold:
 
 @dataclass
 class Rows:
-    """The desk's tables."""
+    """The desk's tables. What is no sweep has to be a payment."""
 
     payments: Sequence[Payment]
+    sweeps: Sequence[Payment]
     attempts: Sequence[Attempt]
     wallets: Sequence[Wallet]
+    deposits: Sequence[Deposit]
     accounts: Sequence[Account]
     entries: Sequence[Entry]
     holds: Sequence[Hold]
@@ -112,15 +129,19 @@ def read_rows(database_url: str) -> Rows:
     with psycopg.connect(database_url) as connection:
         connection.adapters.register_loader("numeric", _WholeNumber)
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        transactions = _all(connection, Payment, "transactions_transaction")
         return Rows(
-            payments=_all(connection, Payment, "transactions_transaction"),
+            payments=[each for each in transactions if each.kind != "sweep"],
+            sweeps=[each for each in transactions if each.kind == "sweep"],
             attempts=_all(connection, Attempt, "transactions_attempt"),
             wallets=_all(connection, Wallet, "transactions_wallet"),
+            deposits=_all(connection, Deposit, "transactions_deposit"),
             accounts=_all(connection, Account, "accounts_account"),
             entries=_fetch(
                 connection,
                 Entry,
-                "SELECT entry.id, journal_id, kind, source, account_id, amount_in_wei, balance_after_in_wei "
+                "SELECT entry.id, journal_id, kind, source, account_id, amount_in_wei, balance_after_in_wei, "
+                "extract(epoch FROM created_at)::float8 AS posted_at "
                 "FROM accounts_entry AS entry JOIN accounts_journal AS journal ON journal.id = journal_id "
                 "ORDER BY entry.id",
             ),
@@ -128,24 +149,15 @@ def read_rows(database_url: str) -> Rows:
         )
 
 
-def all_are_final(database_url: str) -> bool:
-    """Say whether no payment is under way; while PostgreSQL doesn't answer, nobody can."""
-    return _is_true(database_url, "SELECT NOT EXISTS (SELECT FROM transactions_transaction WHERE status = 'PENDING')")
-
-
 def all_are_mined(database_url: str, up_to_id: int) -> bool:
     """Say whether the desk knows the blocks of all payments up to this one; without PostgreSQL nobody can."""
     statement = (
-        "SELECT NOT EXISTS (SELECT FROM transactions_transaction "
-        "WHERE status = 'PENDING' AND stage IN ('ACCEPTED', 'SIGNED', 'BROADCAST') AND id <= %s)"
+        "SELECT NOT EXISTS (SELECT FROM transactions_transaction WHERE kind <> 'sweep' "
+        "AND status = 'PENDING' AND stage IN ('ACCEPTED', 'SIGNED', 'BROADCAST') AND id <= %s)"
     )
-    return _is_true(database_url, statement, up_to_id)
-
-
-def _is_true(database_url: str, statement: LiteralString, *parameters: int) -> bool:
     try:
         with psycopg.connect(database_url) as connection:
-            return connection.execute(statement, parameters).fetchone() == (True,)
+            return connection.execute(statement, [up_to_id]).fetchone() == (True,)
     except psycopg.OperationalError:
         return False
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 import psutil
 
@@ -18,9 +19,11 @@ from chaos.drill import Drill
 from chaos.evidence import Evidence
 from chaos.faults.base import MakeFault
 from chaos.onchain import read_chain
+from chaos.payer_in import PayerIn
 from chaos.plan import waves
 from chaos.report import Result
-from chaos.rows import all_are_final, read_rows
+from chaos.rows import read_rows
+from chaos.settling import Settling
 from chaos.stack import BLOCK_SECONDS, DATABASE, Stack, remove_files
 from chaos.told import Told
 from txnsite.stack.supervisor import Supervisor
@@ -28,6 +31,9 @@ from txnsite.stack.supervisor import Supervisor
 _PREFIX = "run-"
 # As service managers do; what dies here is killed, and not broken in itself.
 _PAUSE_SECONDS_MAX = 1.0
+
+
+Actor = Client | PayerIn
 
 
 @dataclass(frozen=True)
@@ -88,10 +94,14 @@ class Run:
             self.stack.running(supervisor) as cast,
         ):
             clients, probe = make_clients(cast, self.stack.site_port, self._told, self.terms.seed)
+            payer_in = PayerIn(
+                cast, self.stack.anvil, Random(f"{self.terms.seed}-payer-in"), pays_last=self.terms.deep_reorgs
+            )
+            actors: list[Actor] = [*clients, payer_in]
             plan = waves(self.terms.seed, self.terms.kinds)
             drill = Drill(self.stack, plan, probe, self._say, self.terms.faults)
-            rain_seconds = self._rain(supervisor, clients, drill)
-            settle_seconds = self._settle(supervisor, clients)
+            rain_seconds = self._rain(supervisor, actors, drill)
+            settle_seconds = self._settle(supervisor, actors)
             evidence = self._gather(supervisor, cast)
         return Result(
             seed=self.terms.seed,
@@ -100,6 +110,8 @@ class Run:
             outcomes=drill.outcomes,
             accepted=len({answer.subject for answer in self._told.acceptances()}),
             payments=Counter(payment.status for payment in evidence.rows.payments),
+            deposits=Counter(deposit.status for deposit in evidence.rows.deposits),
+            sweeps=Counter(sweep.status for sweep in evidence.rows.sweeps),
             answers=Counter(answer.status for answer in self._told.answers),
             violations=judge(evidence),
             ended_by_themselves=self._ended,
@@ -110,28 +122,32 @@ class Run:
         """Write what clients asked and were told to a file, for whoever looks into a violation."""
         path.write_text(json.dumps(self._told.as_json(), indent=1) + "\n")
 
-    def _rain(self, supervisor: Supervisor, clients: Sequence[Client], drill: Drill) -> float:
+    def _rain(self, supervisor: Supervisor, actors: Sequence[Actor], drill: Drill) -> float:
         """Let clients pay and faults strike; return how many seconds that took."""
         begun = time.monotonic()
         ends_at = float("inf") if self.terms.minutes is None else begun + 60 * self.terms.minutes
-        for client in clients:
-            client.start()
+        for actor in actors:
+            actor.start()
         drill.start()
         try:
             supervisor.watch(until=lambda: not drill.is_running or time.monotonic() > ends_at)
         finally:
             drill.stop()
-            for client in clients:
-                client.finish()
+            for actor in actors:
+                actor.finish()
         if drill.error is not None:
             raise HarnessError("The drill broke down.") from drill.error
         return time.monotonic() - begun
 
-    def _settle(self, supervisor: Supervisor, clients: Sequence[Client]) -> float:
-        """Wait until all payments are final, or until it is clear that they won't be; return the seconds."""
-        self._say("The rain is over; waiting until every payment is final.")
+    def _settle(self, supervisor: Supervisor, actors: Sequence[Actor]) -> float:
+        """Wait until all payments are final and all deposits credited, or until it is clear that they won't be.
+
+        Return the seconds.
+        """
+        self._say("The rain is over; waiting until every payment is final and every deposit credited.")
         begun = time.monotonic()
-        supervisor.watch(until=lambda: not any(client.is_alive() for client in clients))
+        supervisor.watch(until=lambda: not any(actor.is_alive() for actor in actors))
+        settling = Settling(self.stack)
         asked_at = 0.0
 
         def is_final() -> bool:
@@ -141,7 +157,7 @@ class Run:
             if time.monotonic() - asked_at < BLOCK_SECONDS:
                 return False
             asked_at = time.monotonic()
-            return all_are_final(self.stack.postgres.url_of(DATABASE))
+            return settling.is_over()
 
         supervisor.watch(until=is_final)
         return time.monotonic() - begun
@@ -151,7 +167,7 @@ class Run:
         rows = read_rows(self.stack.postgres.url_of(DATABASE))
         recipients = {payment.to_public_address for payment in rows.payments} | set(CODE)
         recipients |= {order.to_address for order in self._told.orders.values()}
-        chain = read_chain(self.stack.anvil.port, wallets=cast.wallets, recipients=recipients)
+        chain = read_chain(self.stack.anvil.port, wallets=cast.addresses, recipients=recipients)
         return Evidence(cast, rows, chain, self._told, self.terms.deep_reorgs, said.splitlines() if code else ())
 
     def _hear(self, sentence: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from chaos.cast import CODE, WALLET_FUNDS_IN_WEI, Cast
+from chaos.cast import CODE, SWEEP_MIN_IN_WEI, WALLET_FUNDS_IN_WEI, Cast
 from chaos.node_proxy import NodeProxy
 from chaos.proxies import Proxy, served
 from txnsite.faults import ARMED
@@ -158,6 +158,7 @@ class Stack:
             "CHAIN_ID": str(CHAIN_ID),
             "CONFIRMATIONS": str(CONFIRMATIONS),
             "REPLACE_AFTER_BLOCKS": str(REPLACE_AFTER_BLOCKS),
+            "SWEEP_MIN_IN_WEI": str(SWEEP_MIN_IN_WEI),
             "KEYSTORE_DIR": str(self.folder / "keystore"),
             "KEYSTORE_PASSPHRASE": _SECRET,
         }

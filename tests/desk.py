@@ -25,7 +25,7 @@ from accounts.models import Account, AccountKind, JournalKind, User
 from tests.books import assert_books_balance
 from tests.fakes.chain import FakeChain
 from transactions.models import AccountPolicy, Transaction, Wallet
-from transactions.services import broadcast, follow, intake, nonces, replace, send, settle
+from transactions.services import broadcast, deposits, follow, intake, nonces, replace, send, settle, sweep
 from transactions.services.accept import Acceptance, accept_transaction
 from transactions.services.broadcast import broadcast_payments
 from transactions.services.deposit_addresses import deposit_address_of
@@ -153,10 +153,10 @@ class Desk:
         self.chain.put_back(signed.raw)
         return signed.hash
 
-    def take_in(self) -> int:
+    def take_in(self, now: dt.datetime | None = None) -> int:
         """Take in all walked blocks, as the workers of queue deposits do; return how many deposits they brought."""
         found = 0
-        for number, block_hash in intake.claim_blocks(10_000, timezone.now()):
+        for number, block_hash in intake.claim_blocks(10_000, now or timezone.now()):
             intake.fetch_block(number, block_hash, chain=self.chain)
             if intake.record_block(number, block_hash):
                 found += intake.record_transfers(number, block_hash, chain=self.chain)
@@ -287,7 +287,7 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, point: str) -> Callable[[], bool]:
             fired.append(name)
             raise Crash(name)
 
-    for module in (broadcast, follow, nonces, replace, send, settle):
+    for module in (broadcast, deposits, follow, intake, nonces, replace, send, settle, sweep):
         monkeypatch.setattr(module, "fault_point", die_once, raising=True)
     return lambda: bool(fired)
 

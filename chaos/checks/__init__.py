@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from chaos.checks import books, payments, told
+from chaos.checks import books, deposits, payments, told
 from chaos.evidence import Evidence
 
 Check = Callable[[Evidence], Iterator[str]]
@@ -15,6 +15,9 @@ CHECKS: tuple[Check, ...] = (
     payments.nothing_left_a_wallet_without_an_attempt,
     payments.no_nonce_is_left_open,
     payments.rows_say_what_the_chain_says,
+    deposits.what_came_is_credited_once,
+    deposits.nothing_else_is_credited,
+    deposits.each_sweep_is_made_once,
     books.balances_equal_entries,
     books.journals_sum_to_zero,
     books.holds_are_resolved,

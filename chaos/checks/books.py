@@ -68,15 +68,19 @@ def holds_are_resolved(evidence: Evidence) -> Iterator[str]:
 
 
 def accounts_have_paid_what_was_paid(evidence: Evidence) -> Iterator[str]:
-    """A user's account has what it began with less amount and fee of what was paid: what failed costs nothing."""
+    """A user's account has what it began with and what came for it, less amount and fee of what was paid."""
     left = dict(evidence.cast.funds_in_wei)
+    owner = {address.lower(): account_id for account_id, address in evidence.cast.deposit_addresses.items()}
+    for each in evidence.came():
+        if each.to_address in owner:
+            left[owner[each.to_address]] += each.value_in_wei
     for payment in evidence.rows.payments:
         if payment.status == "SUCCESSFUL":
             left[payment.user_account_id] -= payment.transaction_amount_in_wei + payment.transaction_fee_total_in_wei
     found = {account.id: account.current_balance_in_wei for account in evidence.rows.accounts}
     for account_id, expected in left.items():
         if found.get(account_id) != expected:
-            yield f"account #{account_id} has {found.get(account_id)} wei; after its payments it should have {expected}"
+            yield f"account #{account_id} has {found.get(account_id)} wei; by what came and was paid it is {expected}"
 
 
 def wallets_hold_what_the_ledger_says(evidence: Evidence) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Each accepted payment against the chain, by the hashes of its attempts and by what its recipient has."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from chaos.evidence import Evidence
 from chaos.onchain import Mined
@@ -9,8 +9,8 @@ from chaos.rows import Payment
 
 
 def every_payment_is_final(evidence: Evidence) -> Iterator[str]:
-    """Each payment has come to its end."""
-    for payment in evidence.rows.payments:
+    """Each payment, and each sweep, has come to its end."""
+    for payment in (*evidence.rows.payments, *evidence.rows.sweeps):
         if (payment.status, payment.stage) not in {("SUCCESSFUL", "SETTLED"), ("FAILED", "SETTLED")}:
             waits_for = payment.wait_reason or "nothing"
             yield f"{_name(payment)} is {payment.status} ({payment.stage}), waits for {waits_for}"
@@ -18,8 +18,13 @@ def every_payment_is_final(evidence: Evidence) -> Iterator[str]:
 
 def each_is_paid_once_or_refunded(evidence: Evidence) -> Iterator[str]:
     """A successful payment is in the chain once, with its value, to its recipient; any other one is not."""
+    yield from made_wrongly(evidence, evidence.rows.payments)
+
+
+def made_wrongly(evidence: Evidence, payments: Sequence[Payment]) -> Iterator[str]:
+    """Tell of each of these that the chain doesn't hold as its row says."""
     mined = _mined_by_payment(evidence)
-    for payment in evidence.rows.payments:
+    for payment in payments:
         paid = [each for each in mined[payment.id] if each.succeeded and not _is_void(each)]
         wrong = [
             each
@@ -76,9 +81,9 @@ def no_nonce_is_left_open(evidence: Evidence) -> Iterator[str]:
 
 
 def rows_say_what_the_chain_says(evidence: Evidence) -> Iterator[str]:
-    """Hash, block and network fee of a payment's row are those of its transaction."""
+    """Hash, block and network fee of a payment's or a sweep's row are those of its transaction."""
     by_hash = {each.hash: each for each in evidence.chain.mined}
-    for payment in evidence.rows.payments:
+    for payment in (*evidence.rows.payments, *evidence.rows.sweeps):
         if payment.block_number is None:
             continue
         each = by_hash.get(payment.transaction_hash or "")
@@ -104,4 +109,6 @@ def _is_void(mined: Mined) -> bool:
 
 
 def _name(payment: Payment) -> str:
+    if payment.kind == "sweep":
+        return f"sweep #{payment.id}"
     return f"payment #{payment.id} ({payment.idempotency_key})"

@@ -103,7 +103,7 @@ def balances_were_true(evidence: Evidence) -> Iterator[str]:
     had: defaultdict[int, set[int]] = defaultdict(set)
     for entry in evidence.rows.entries:
         had[entry.account_id].add(entry.balance_after_in_wei)
-    spent = _Spent(evidence)
+    spent, credited = _Spent(evidence), _credited(evidence)
     for answer in evidence.told.answers:
         if answer.is_acceptance:
             spent.add(answer)
@@ -117,7 +117,8 @@ def balances_were_true(evidence: Evidence) -> Iterator[str]:
         available = int(answer.body["available_balance_in_wei"])
         if current not in had[account_id]:
             yield f"account #{account_id} was told to have {current} wei, which it never had"
-        most = evidence.cast.funds_in_wei[account_id] - spent.before(answer.sent_at, account_id)
+        most = evidence.cast.funds_in_wei[account_id] + credited.before(answer.answered_at, account_id)
+        most -= spent.before(answer.sent_at, account_id)
         if not 0 <= available <= min(current, most):
             yield f"account #{account_id} was told to have {available} of {current} wei available; at most {most} were"
 
@@ -154,14 +155,31 @@ def refusals_were_true(evidence: Evidence) -> Iterator[str]:
             yield f"order {order.key} was told that funds are insufficient; at least {left} wei were available"
 
 
-class _Spent:
+class _Totals:
+    """What had come together for each account at any time."""
+
+    def __init__(self) -> None:
+        self._times: defaultdict[int, list[float]] = defaultdict(list)
+        self._totals: defaultdict[int, list[int]] = defaultdict(lambda: [0])
+
+    def count(self, at: float, account_id: int, wei: int) -> None:
+        """Add wei, in the order of time."""
+        times, totals = self._times[account_id], self._totals[account_id]
+        times.append(max(at, times[-1] if times else 0.0))
+        totals.append(totals[-1] + wei)
+
+    def before(self, at: float, account_id: int) -> int:
+        """Return the wei that were counted before this time."""
+        return self._totals[account_id][bisect_left(self._times[account_id], at)]
+
+
+class _Spent(_Totals):
     """What each account's accepted payments, those that succeed in the end, had taken or reserved at any time."""
 
     def __init__(self, evidence: Evidence) -> None:
+        super().__init__()
         self._payments = evidence.payments_by_id()
         self._counted: set[int] = set()
-        self._times: defaultdict[int, list[float]] = defaultdict(list)
-        self._totals: defaultdict[int, list[int]] = defaultdict(lambda: [0])
 
     def add(self, acceptance: Answer) -> None:
         """Count a payment from when it was first told to be accepted; call it in the order of the answers."""
@@ -169,13 +187,17 @@ class _Spent:
         if payment is None or payment.id in self._counted or payment.status != "SUCCESSFUL":
             return
         self._counted.add(payment.id)
-        times, totals = self._times[payment.user_account_id], self._totals[payment.user_account_id]
-        times.append(max(acceptance.answered_at, times[-1] if times else 0.0))
-        totals.append(totals[-1] + payment.transaction_amount_in_wei + payment.transaction_fee_total_in_wei)
+        total = payment.transaction_amount_in_wei + payment.transaction_fee_total_in_wei
+        self.count(acceptance.answered_at, payment.user_account_id, total)
 
-    def before(self, at: float, account_id: int) -> int:
-        """Return the wei of payments that were told to be accepted before this time."""
-        return self._totals[account_id][bisect_left(self._times[account_id], at)]
+
+def _credited(evidence: Evidence) -> _Totals:
+    """Return the deposits that were credited by any time, though they may have been taken back."""
+    totals = _Totals()
+    for entry in sorted(evidence.rows.entries, key=lambda entry: entry.posted_at):
+        if entry.kind == "deposit" and entry.amount_in_wei > 0:
+            totals.count(entry.posted_at, entry.account_id, entry.amount_in_wei)
+    return totals
 
 
 def _looks(evidence: Evidence) -> Iterator[Answer]:

@@ -6,12 +6,12 @@ from typing import Any, TypeVar
 from chaos.cast import Cast, Payer
 from chaos.evidence import Evidence
 from chaos.onchain import ChainFacts, Count, Mined
-from chaos.rows import Account, Attempt, Entry, Hold, Payment, Rows, Wallet
+from chaos.rows import Account, Attempt, Deposit, Entry, Hold, Payment, Rows, Wallet
 from chaos.told import Answer, Order, Told
 
 T = TypeVar("T")
 
-RICH, POOR, WALLET_ACCOUNT, INCOME, NETWORK, FUNDING = 1, 2, 3, 4, 5, 6
+RICH, POOR, WALLET_ACCOUNT, INCOME, NETWORK, FUNDING, SAVER, DEPOSIT_ACCOUNT = 1, 2, 3, 4, 5, 6, 7, 8
 FUNDS = 1_000
 POOR_FUNDS = 120
 WALLET_FUNDS = 5_000
@@ -22,10 +22,16 @@ PAID = f"0x{0xB1:040x}"
 REVERTING = f"0x{0xB2:040x}"
 REFUSING = f"0x{0xB3:040x}"
 POOR_PAID = f"0x{0xB4:040x}"
+DEPOSIT_ADDRESS = f"0x{0xDD:040x}"
+OUTSIDER = f"0x{0xCC:040x}"
+CREDITED_AT = 150.0
 
 
 def honest() -> Evidence:
-    """Return four payments: paid, reverted, rejected, and paid by the poor account, which was then refused one."""
+    """Return four payments: paid, reverted, rejected, and paid by the poor account, which was then refused one.
+
+    A deposit came to the saver's address and was swept, and the hot wallet was funded.
+    """
     payments = [
         _payment(1, RICH, PAID, 100, nonce=0),
         _payment(2, RICH, REVERTING, 50, nonce=1, status="FAILED", failure_reason="reverted"),
@@ -38,19 +44,46 @@ def honest() -> Evidence:
         *_journal(3, "wallet_funding", "x", (WALLET_ACCOUNT, -5_000, -5_000), (FUNDING, 5_000, 3_880)),
         *_journal(4, "settlement", "1", (RICH, -110, 890), (WALLET_ACCOUNT, 103, -4_897), (INCOME, 7, 7)),
         *_journal(5, "settlement", "2", (WALLET_ACCOUNT, 3, -4_894), (NETWORK, -3, -3)),
-        *_journal(6, "settlement", "4", (POOR, -90, 30), (WALLET_ACCOUNT, 83, -4_811), (INCOME, 7, 14)),
+        *_journal(11, "deposit", _hash(6), (SAVER, 200, 200), (DEPOSIT_ACCOUNT, -200, -200), at=CREDITED_AT),
+        *_journal(
+            12, "settlement", "5", (DEPOSIT_ACCOUNT, 153, -47), (WALLET_ACCOUNT, -150, -5_044), (NETWORK, -3, -6)
+        ),
+        *_journal(13, "wallet_funding", _hash(7), (FUNDING, 20, 3_900), (WALLET_ACCOUNT, -20, -5_064)),
+        *_journal(6, "settlement", "4", (POOR, -90, 30), (WALLET_ACCOUNT, 83, -4_981), (INCOME, 7, 14)),
     ]
+    sweep = _payment(
+        5,
+        NETWORK,
+        WALLET,
+        150,
+        nonce=0,
+        kind="sweep",
+        wallet_id=2,
+        idempotency_key=None,
+    )
+    deposits = [_came(6, DEPOSIT_ADDRESS, 200, nonce=0), _came(7, WALLET, 20, nonce=1)]
     rows = Rows(
         payments=payments,
-        attempts=[Attempt(_hash(each.id), each.id, 1, each.nonce) for each in payments if each.nonce is not None],
-        wallets=[Wallet(1, WALLET, WALLET_ACCOUNT, 3)],
+        sweeps=[sweep],
+        attempts=[
+            *(Attempt(_hash(each.id), each.id, 1, each.nonce) for each in payments if each.nonce is not None),
+            Attempt(_hash(5), 5, 2, 0),
+        ],
+        wallets=[Wallet(1, WALLET, WALLET_ACCOUNT, 3), Wallet(2, DEPOSIT_ADDRESS, DEPOSIT_ACCOUNT, 1)],
+        deposits=[
+            Deposit(1, 2, _hash(6), 200, "credited", 16, "0xb6"),
+            Deposit(2, 1, _hash(7), 20, "credited", 17, "0xb7"),
+            Deposit(3, 2, "0xforgotten", 33, "gone", None, ""),
+        ],
         accounts=[
             Account(RICH, "user", 890, 890),
             Account(POOR, "user", 30, 30),
-            Account(WALLET_ACCOUNT, "hot_wallet", -4_811, -4_811),
+            Account(WALLET_ACCOUNT, "hot_wallet", -4_981, -4_981),
             Account(INCOME, "fee_income", 14, 14),
-            Account(NETWORK, "network_fees", -3, -3),
-            Account(FUNDING, "external_funding", 3_880, 3_880),
+            Account(NETWORK, "network_fees", -6, -6),
+            Account(FUNDING, "external_funding", 3_900, 3_900),
+            Account(SAVER, "user", 200, 200),
+            Account(DEPOSIT_ACCOUNT, "deposit_address", -47, -47),
         ],
         entries=entries,
         holds=[
@@ -61,9 +94,22 @@ def honest() -> Evidence:
         ],
     )
     chain = ChainFacts(
-        mined=[_mined(payments[0]), _mined(payments[1], succeeded=False), _mined(payments[3])],
-        balances_in_wei={WALLET: 4_811, PAID: 100, REVERTING: 0, REFUSING: 0, POOR_PAID: 80},
-        counts={WALLET: Count(3, 3)},
+        mined=[
+            _mined(payments[0]),
+            _mined(payments[1], succeeded=False),
+            _mined(payments[3]),
+            replace(_mined(sweep), from_address=DEPOSIT_ADDRESS),
+            *deposits,
+        ],
+        balances_in_wei={
+            WALLET: 4_981,
+            DEPOSIT_ADDRESS: 47,
+            PAID: 100,
+            REVERTING: 0,
+            REFUSING: 0,
+            POOR_PAID: 80,
+        },
+        counts={WALLET: Count(3, 3), DEPOSIT_ADDRESS: Count(1, 1)},
     )
     return Evidence(_cast(), rows, chain, _told(payments))
 
@@ -74,9 +120,10 @@ def change(items: Any, index: int, **changes: Any) -> None:
 
 
 def _cast() -> Cast:
-    rich = Payer("client-1", "secret", [RICH])
+    rich = Payer("client-1", "secret", [RICH, SAVER])
     poor = Payer("poor", "secret", [POOR])
-    return Cast([rich], poor, Payer("probe", "secret", []), [WALLET], {RICH: FUNDS, POOR: POOR_FUNDS})
+    funds = {RICH: FUNDS, POOR: POOR_FUNDS, SAVER: 0}
+    return Cast([rich], poor, Payer("probe", "secret", []), [WALLET], funds, {SAVER: DEPOSIT_ADDRESS})
 
 
 def _payment(number: int, account: int, to: str, amount: int, *, nonce: int | None, **changes: Any) -> Payment:
@@ -134,9 +181,14 @@ def _mined(payment: Payment, *, succeeded: bool = True) -> Mined:
     )
 
 
-def _journal(number: int, kind: str, source: str, *lines: tuple[int, int, int]) -> list[Entry]:
+def _came(number: int, to: str, amount: int, *, nonce: int) -> Mined:
+    block_number = 10 + number
+    return Mined(_hash(number), OUTSIDER, to, amount, nonce, block_number, f"0xb{number}", succeeded=True, fee_in_wei=1)
+
+
+def _journal(number: int, kind: str, source: str, *lines: tuple[int, int, int], at: float = 0.0) -> list[Entry]:
     return [
-        Entry(number * 10 + place, number, kind, source, account, amount, after)
+        Entry(number * 10 + place, number, kind, source, account, amount, after, at)
         for place, (account, amount, after) in enumerate(lines)
     ]
 
@@ -160,6 +212,7 @@ def _told(payments: list[Payment]) -> Told:
         Answer("pay", "poor-2", 110.0, 110.1, 422, {"code": "insufficient_funds"}),
         Answer("balance", str(RICH), 101.0, 101.1, 200, balance_body(1_000, 890)),
         Answer("balance", str(RICH), 300.0, 300.1, 200, balance_body(890, 890)),
+        Answer("balance", str(SAVER), 300.2, 300.3, 200, balance_body(200, 200)),
     ]
     told.answers.sort(key=lambda answer: answer.answered_at)
     return told

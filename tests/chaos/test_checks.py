@@ -10,11 +10,15 @@ from chaos.evidence import Evidence
 from chaos.onchain import Count
 from chaos.told import Answer, Order
 from tests.chaos.evidence import (
+    CREDITED_AT,
+    DEPOSIT_ACCOUNT,
+    DEPOSIT_ADDRESS,
     INCOME,
     PAID,
     POOR,
     REVERTING,
     RICH,
+    SAVER,
     WALLET,
     accepted_body,
     balance_body,
@@ -29,6 +33,9 @@ RECIPIENTS = "recipients have what was paid to them"
 STRANGERS = "nothing left a wallet without an attempt"
 NONCES = "no nonce is left open"
 ROWS = "rows say what the chain says"
+CAME = "what came is credited once"
+ELSE = "nothing else is credited"
+SWEPT = "each sweep is made once"
 ENTRIES = "balances equal entries"
 JOURNALS = "journals sum to zero"
 HOLDS = "holds are resolved"
@@ -70,7 +77,7 @@ def paid_twice(evidence: Evidence) -> None:
     again = replace(evidence.chain.mined[0], hash="0xagain", nonce=3, block_number=20)
     evidence.chain.mined.append(again)
     evidence.rows.attempts = [*evidence.rows.attempts, replace(evidence.rows.attempts[0], hash="0xagain", nonce=3)]
-    evidence.chain.balances_in_wei |= {PAID: 200, WALLET: 4_708}
+    evidence.chain.balances_in_wei |= {PAID: 200, WALLET: 4_878}
     evidence.chain.counts[WALLET] = Count(4, 4)
     change(evidence.rows.wallets, 0, next_nonce=4)
 
@@ -128,6 +135,102 @@ def row_names_a_block_that_left(evidence: Evidence) -> None:
 
 def row_names_another_fee(evidence: Evidence) -> None:
     change(evidence.rows.payments, 1, transaction_fee_blockchain_in_wei=4)
+
+
+def deposit_never_credited(evidence: Evidence) -> None:
+    change(evidence.rows.deposits, 0, status="gone", block_number=None, block_hash="")
+
+
+def deposit_never_found(evidence: Evidence) -> None:
+    del evidence.rows.deposits[1]  # type: ignore[attr-defined]
+
+
+def deposit_still_waits(evidence: Evidence) -> None:
+    change(evidence.rows.deposits, 0, status="waiting")
+
+
+def lost_deposit_still_waits(evidence: Evidence) -> None:
+    change(evidence.rows.deposits, 2, status="waiting", block_number=12, block_hash="0xleft")
+
+
+def deposit_of_another_amount(evidence: Evidence) -> None:
+    change(evidence.rows.deposits, 0, amount_in_wei=201)
+
+
+def deposit_to_another_address(evidence: Evidence) -> None:
+    change(evidence.rows.deposits, 0, wallet_id=1)
+
+
+def deposit_in_a_block_that_left(evidence: Evidence) -> None:
+    change(evidence.rows.deposits, 0, block_hash="0xleft")
+
+
+def deposit_twice(evidence: Evidence) -> None:
+    evidence.rows.deposits = [*evidence.rows.deposits, replace(evidence.rows.deposits[0], id=9)]
+
+
+def deposit_left_the_chain(evidence: Evidence) -> None:
+    evidence.chain.mined = [each for each in evidence.chain.mined if each.to_address != DEPOSIT_ADDRESS]
+
+
+def deposit_reverted(evidence: Evidence) -> None:
+    change(evidence.chain.mined, 4, succeeded=False)
+
+
+def own_sweep_credited(evidence: Evidence) -> None:
+    sweep = evidence.chain.mined[3]
+    deposit = replace(evidence.rows.deposits[1], id=9, transaction_hash=sweep.hash, amount_in_wei=sweep.value_in_wei)
+    evidence.rows.deposits = [*evidence.rows.deposits, deposit]
+
+
+def deposit_credited_twice_in_the_ledger(evidence: Evidence) -> None:
+    """In books that balance by themselves."""
+    entry = evidence.rows.entries[6]
+    deposit = replace(entry, journal_id=14, kind="deposit", source="again")
+    evidence.rows.entries = [
+        *evidence.rows.entries,
+        replace(deposit, id=140, account_id=SAVER, amount_in_wei=200, balance_after_in_wei=400),
+        replace(deposit, id=141, account_id=DEPOSIT_ACCOUNT, amount_in_wei=-200, balance_after_in_wei=-247),
+    ]
+    change(evidence.rows.accounts, 6, current_balance_in_wei=400, available_balance_in_wei=400)
+    change(evidence.rows.accounts, 7, current_balance_in_wei=-247, available_balance_in_wei=-247)
+
+
+def sweep_still_pending(evidence: Evidence) -> None:
+    change(evidence.rows.sweeps, 0, status="PENDING", stage="MINED")
+
+
+def sweep_made_twice(evidence: Evidence) -> None:
+    evidence.chain.mined.append(replace(evidence.chain.mined[3], hash="0xagain", nonce=1, block_number=20))
+    evidence.rows.attempts = [*evidence.rows.attempts, replace(evidence.rows.attempts[-1], hash="0xagain", nonce=1)]
+    evidence.chain.counts[DEPOSIT_ADDRESS] = Count(2, 2)
+    change(evidence.rows.wallets, 1, next_nonce=2)
+
+
+def sweep_never_made(evidence: Evidence) -> None:
+    change(evidence.chain.mined, 3, succeeded=False)
+
+
+def sweep_to_a_stranger(evidence: Evidence) -> None:
+    change(evidence.rows.sweeps, 0, to_public_address=PAID)
+    change(evidence.chain.mined, 3, to_address=PAID)
+
+
+def sweep_without_an_attempt(evidence: Evidence) -> None:
+    evidence.rows.attempts = list(evidence.rows.attempts)[:-1]
+
+
+def sweep_names_another_fee(evidence: Evidence) -> None:
+    change(evidence.rows.sweeps, 0, transaction_fee_blockchain_in_wei=4)
+
+
+def wei_missing_at_the_deposit_address(evidence: Evidence) -> None:
+    evidence.chain.balances_in_wei[DEPOSIT_ADDRESS] -= 1
+
+
+def available_before_it_was_credited(evidence: Evidence) -> None:
+    at = CREDITED_AT - 10
+    evidence.told.answers.append(Answer("balance", str(SAVER), at, at + 0.1, 200, balance_body(200, 200)))
 
 
 def balance_without_an_entry(evidence: Evidence) -> None:
@@ -296,6 +399,26 @@ DOCTORED: list[tuple[Callable[[Evidence], None], set[str]]] = [
     (nonce_used_twice, {NONCES}),
     (row_names_a_block_that_left, {ROWS}),
     (row_names_another_fee, {ROWS}),
+    (deposit_never_credited, {CAME}),
+    (deposit_never_found, {CAME}),
+    (deposit_still_waits, {CAME, ELSE}),
+    (lost_deposit_still_waits, {ELSE}),
+    (deposit_of_another_amount, {CAME}),
+    (deposit_to_another_address, {CAME}),
+    (deposit_in_a_block_that_left, {CAME}),
+    (deposit_twice, {CAME}),
+    (deposit_left_the_chain, {ELSE, PAID_FOR}),
+    (deposit_reverted, {ELSE, PAID_FOR}),
+    (own_sweep_credited, {ELSE}),
+    (deposit_credited_twice_in_the_ledger, {PAID_FOR, WALLETS}),
+    (sweep_still_pending, {FINAL, SWEPT}),
+    (sweep_made_twice, {SWEPT}),
+    (sweep_never_made, {SWEPT}),
+    (sweep_to_a_stranger, {SWEPT}),
+    (sweep_without_an_attempt, {SWEPT, STRANGERS}),
+    (sweep_names_another_fee, {ROWS}),
+    (wei_missing_at_the_deposit_address, {WALLETS}),
+    (available_before_it_was_credited, {BALANCES}),
     (balance_without_an_entry, {ENTRIES}),
     (hold_that_is_not_counted, {ENTRIES}),
     (entry_that_skips, {ENTRIES}),

@@ -20,6 +20,8 @@ def result(outcomes: list[Outcome], violations: list[Violation] | None = None) -
         outcomes=outcomes,
         accepted=50,
         payments={"SUCCESSFUL": 49, "FAILED": 1},
+        deposits={"credited": 20, "gone": 2},
+        sweeps={"SUCCESSFUL": 8},
         answers={201: 50, 0: 3},
         violations=violations or [],
         ended_by_themselves=[],
@@ -61,13 +63,14 @@ def test_the_summary_has_the_figures_and_every_violated_check() -> None:
     lines = summary(
         result([outcome("reorg", 40.0), outcome("missed", struck=False, alone=False)], violations)
     ).splitlines()
-    assert lines[:4] == [
+    assert lines[:5] == [
         "1 faults, 30 violations, 1 recoveries took longer than 30 s (seed 7)",
         "25 payments a minute accepted over 120 s of rain; all final 5 s after it",
+        "deposits: credited 20, gone 2; sweeps: SUCCESSFUL 8",
         "payments: FAILED 1, SUCCESSFUL 49; answers by HTTP status: 0 3, 201 50 (0: none came)",
         "VIOLATED 29 times: each is paid once or refunded",
     ]
-    assert lines[4:] == [
+    assert lines[5:] == [
         *(f"  payment #{number}" for number in range(5)),
         "VIOLATED 1 times: journals sum to zero",
         "  journal #1 sums to 1 wei",

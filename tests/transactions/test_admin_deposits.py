@@ -292,7 +292,7 @@ class TestTheTaskOfASweep:
         assert Transaction.objects.count() == 3
         staff = make_staff("viewers")
         page = text_of(staff.client.get("/admin/transactions/transaction/", {"kind__exact": "sweep"}))
-        assert page.count("deposits moved to a hot wallet") >= 3
+        assert page.count(Kind.SWEEP.label) >= 3
 
     def test_a_run_that_is_over_is_not_done_again(
         self, desk: Desk, rich: list[Wallet], operator: Staff, sent: list[Any]

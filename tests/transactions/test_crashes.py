@@ -5,16 +5,20 @@ Here the death is an exception; tests/flows/ kills real processes at the same po
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from accounts.models import Account, Entry, Hold, Journal
-from tests.desk import Desk, crash_at, dies, make_address, stages
+from tests.books import assert_books_balance
+from tests.desk import ETHER, Desk, crash_at, dies, make_account, make_address, stages
 from tests.transactions import test_nonces, test_replace
-from transactions.models import Attempt, Transaction, Wallet
-from transactions.services import settle
+from transactions.models import Attempt, Deposit, Transaction, Wallet
+from transactions.services import intake, settle
+from transactions.services.sweep import sweep_deposits
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,12 +32,23 @@ POINTS = [
     "settle.before_commit",
     "settle.posted",
 ]
+DEPOSIT_POINTS = [
+    "intake.claimed",
+    "intake.fetched",
+    "intake.before_commit",
+    "intake.recorded",
+    "deposits.before_commit",
+    "deposits.credited",
+    "deposits.taken_back",
+    "sweep.before_commit",
+    "sweep.ordered",
+]
 
 
 def test_every_point_in_the_source_is_tried() -> None:
     sources = [path.read_text() for path in (ROOT / "transactions").rglob("*.py")]
     found = {name for source in sources for name in re.findall(r'fault_point\("([^"]+)"\)', source)}
-    assert found == {*POINTS, *test_replace.POINTS, *test_nonces.POINTS}
+    assert found == {*POINTS, *DEPOSIT_POINTS, *test_replace.POINTS, *test_nonces.POINTS}
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -64,6 +79,43 @@ def test_each_payment_is_made_once(desk: Desk, settings: Settings, monkeypatch: 
     assert Attempt.objects.count() == 6, "no payment was signed twice"
     assert Journal.objects.filter(kind="settlement").count() == 6
     desk.assert_books_balance()
+
+
+@pytest.mark.parametrize("point", DEPOSIT_POINTS)
+def test_each_deposit_is_credited_and_swept_once(
+    desk: Desk, settings: Settings, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    """Three deposits come, are taken back by a deep reorg once they were credited, come again, and are swept."""
+    settings.CONFIRMATIONS = 4
+    addresses = [desk.add_deposit_address(make_account()) for _ in range(3)]
+    for number, wallet in enumerate(addresses, start=1):
+        desk.pay_in(wallet.address, number * ETHER)
+    died = crash_at(monkeypatch, point)
+    now = timezone.now()
+
+    for round_number in range(25):
+        if round_number == 8:
+            desk.chain.reorg(8, back_to_pool=True)
+        desk.chain.mine()
+        for step in (desk.follow, partial(desk.take_in, now), desk.broadcast):
+            with dies():
+                step()
+        if round_number > 12:
+            with dies():
+                sweep_deposits(now, chain=desk.chain)
+        # What a dead process has claimed is begun anew only after a while.
+        now += intake.TRIED_AGAIN_AFTER
+        assert_books_balance()
+
+    assert died()
+    desk.assert_books_balance()
+    deposits = Deposit.objects.order_by("amount_in_wei").values_list("wallet", "amount_in_wei", "status", "credits")
+    assert list(deposits) == [(wallet.pk, number * ETHER, "credited", 2) for number, wallet in enumerate(addresses, 1)]
+    sweeps = Transaction.objects.order_by("transaction_amount_in_wei").values_list("kind", "wallet", "status")
+    assert list(sweeps) == [("sweep", wallet.pk, "SUCCESSFUL") for wallet in addresses]
+    assert Attempt.objects.count() == 3, "no sweep was signed twice"
+    credited = Account.objects.filter(deposit_address__in=addresses).order_by("pk")
+    assert list(credited.values_list("current_balance_in_wei", flat=True)) == [ETHER, 2 * ETHER, 3 * ETHER]
 
 
 class Snapshot:

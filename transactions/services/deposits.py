@@ -11,6 +11,7 @@ from accounts.services.alerts import raise_alert
 from transactions.models import Block, Deposit
 from transactions.services.reverse import recover_losses
 from transactions.states import DepositStatus
+from txnsite.faults import fault_point
 
 CHUNK = 500
 
@@ -23,6 +24,8 @@ def credit_final(final_number: int, now: dt.datetime) -> int:
             rows = _lock_final(final_number)
             if rows:
                 _credit(rows, now)
+        if rows:
+            fault_point("deposits.credited")
         credited += len(rows)
         if len(rows) < CHUNK:
             return credited
@@ -45,6 +48,7 @@ def take_back(fork_number: int, now: dt.datetime) -> list[int]:
     credited = [row for row in rows if row.status == DepositStatus.CREDITED]
     if credited:
         _reverse(credited, now)
+        fault_point("deposits.taken_back")
     gone = {"status": DepositStatus.GONE, "block_number": None, "block_hash": "", "credited_at": None}
     Deposit.objects.filter(pk__in=[row.pk for row in rows]).update(**gone)
     return [row.pk for row in credited]
@@ -68,6 +72,7 @@ def _credit(rows: Sequence[Deposit], now: dt.datetime) -> None:
         row.status, row.credited_at = DepositStatus.CREDITED, now
         row.credits += 1
     post(now=now, journals=[_journal(row, funding_id) for row in rows])
+    fault_point("deposits.before_commit")
     # What the desk made up for when a reorg took them back has come after all.
     recover_losses(again, now)
     Deposit.objects.bulk_update(rows, ["status", "credited_at", "credits"])

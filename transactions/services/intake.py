@@ -21,6 +21,7 @@ from transactions.chain.exceptions import ChainReplyError, ChainUnavailableError
 from transactions.chain.types import BlockBody, BlockTransfer, Receipt
 from transactions.models import Attempt, Block, BlockContent, Wallet
 from transactions.states import Kind
+from txnsite.faults import fault_point
 
 TRIED_AGAIN_AFTER = dt.timedelta(seconds=60)
 """A block whose steps have not ended by then is begun anew: its message was lost, or its worker died."""
@@ -56,7 +57,9 @@ def claim_blocks(at_once: int, now: dt.datetime) -> list[WalkedBlock]:
             """,
             {"now": now, "before": begun_before, "limit": max(0, at_once - under_way)},
         )
-        return sorted(WalkedBlock(*row) for row in cursor.fetchall())
+        claimed = sorted(WalkedBlock(*row) for row in cursor.fetchall())
+    fault_point("intake.claimed")
+    return claimed
 
 
 def blocks_to_go() -> int:
@@ -94,6 +97,7 @@ def fetch_block(number: int, block_hash: str, *, chain: Chain | None = None) -> 
     found = read_body(raw).header
     content = BlockContent(hash=found.hash, number=number, body=zlib.compress(raw), fetched_at=timezone.now())
     BlockContent.objects.bulk_create([content], ignore_conflicts=True)
+    fault_point("intake.fetched")
     if found.hash != block_hash:
         raise ChainUnavailableError(f"The node has another block {number} now.")
 
@@ -164,6 +168,7 @@ def _save(
         if not still_there:
             return 0
         if arrived:
+            fault_point("intake.before_commit")
             cursor.execute(
                 """
                 INSERT INTO transactions_deposit (wallet_id, transaction_hash, from_public_address, amount_in_wei,
@@ -185,4 +190,5 @@ def _save(
                     [str(transfer.value_in_wei) for transfer in arrived],
                 ],
             )
+    fault_point("intake.recorded")
     return len(arrived)

@@ -19,6 +19,7 @@ from transactions.models import Deposit, Transaction, Wallet
 from transactions.services.pricing import PLAIN_GAS
 from transactions.services.wallets import sending_wallets
 from transactions.states import DepositStatus, Kind, Stage, Status, WalletRole
+from txnsite.faults import fault_point
 
 logger = logging.getLogger(__name__)
 
@@ -96,4 +97,6 @@ def order_move(wallet: Wallet, target: Wallet, amount_in_wei: int, fee_max_in_we
             payload_hash="",
             accepted_at=now,
         )
-        return row.pk
+        fault_point("sweep.before_commit")
+    fault_point("sweep.ordered")
+    return row.pk
