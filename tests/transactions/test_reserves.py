@@ -228,6 +228,11 @@ class TestSignatures:
         assert row.signed_at == NOW
         assert signers_of(row.text, row.signatures) == hot
 
+    def test_all_that_wait_are_signed(self, at_work: Desk) -> None:
+        rows = [kept(at_work), kept(at_work, with_chain=False)]
+        assert sign_reports(NOW) == 2
+        assert not ReservesReport.objects.filter(pk__in=[row.pk for row in rows], signed_at=None).exists()
+
     def test_others_can_check_them_by_tools_of_their_own(self, at_work: Desk) -> None:
         row = kept(at_work)
         sign_report(row.pk, NOW)

@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
 
-from tests.desk import ETHER, FEE, Desk
+from tests.desk import ETHER, FEE, Desk, make_account
 from tests.tasks.test_housekeeping import tamper
 from transactions.chain import use_chain
 from transactions.management.commands import verify
@@ -67,6 +67,10 @@ class TestVerify:
         ]
         assert report.is_clean
         assert report.owed_in_wei == 99 * ETHER - FEE
+
+    def test_less_than_is_owed_is_told_and_no_difference(self, walked: Desk) -> None:
+        make_account(balance_in_wei=1_000 * ETHER)
+        assert "Short of what is owed: 99.992042 ETH." in run()
 
     def test_at_an_older_block(self, walked: Desk) -> None:
         run("--block", "0")

@@ -76,7 +76,13 @@ def sign_reports(now: dt.datetime) -> int:
     Where a service that holds a key does not answer, nothing is signed now: signatures are added once.
     """
     ids = ReservesReport.objects.filter(signed_at__isnull=True).order_by("pk").values_list("pk", flat=True)
-    return sum(sign_report(report_id, now) for report_id in ids)
+    signed = 0
+    for report_id in ids:
+        # What keeps one from being signed keeps the others.
+        if not sign_report(report_id, now):
+            break
+        signed += 1
+    return signed
 
 
 def sign_report(report_id: int, now: dt.datetime) -> bool:

@@ -59,7 +59,8 @@ class Command(BaseCommand):
         self.stdout.write(f"Owed to users: {format_ether(row.owed_in_wei)} ETH.")
         if row.held_in_wei is not None and row.surplus_in_wei is not None:
             self.stdout.write(f"Held at block {row.block_number}: {format_ether(row.held_in_wei)} ETH.")
-            self.stdout.write(f"Held beyond what is owed: {format_ether(row.surplus_in_wei)} ETH.")
+            words = "Short of what is owed" if row.surplus_in_wei < 0 else "Held beyond what is owed"
+            self.stdout.write(f"{words}: {format_ether(abs(row.surplus_in_wei))} ETH.")
         signers = ", ".join(given["address"] for given in row.signatures)
         self.stdout.write(f"{row}, signed by {signers}." if signers else f"{row}, not signed yet.")
         if not row.differences_total:
