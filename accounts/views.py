@@ -84,8 +84,6 @@ def _with_cause(entry: Entry) -> tuple[Entry, str, str]:
             return entry, "Deposit", reverse("deposit-list", args=[entry.account_id])
         case JournalKind.DEPOSIT_REVERSAL:
             return entry, "Deposit undone by the network", reverse("deposit-list", args=[entry.account_id])
-        case JournalKind.FOUND:
-            return entry, "Deposit booked by staff", ""
     return entry, entry.journal.description or capfirst(entry.journal.get_kind_display()), ""
 
 

@@ -68,7 +68,7 @@ class TestBooked:
         wallet = desk.add_deposit_address()
         come(desk, wallet)
         journal = Journal.objects.get(pk=book(desk, wallet))
-        assert (journal.kind, journal.source, journal.description) == ("found", "form 1", REASON)
+        assert (journal.kind, journal.source, journal.description) == ("found", "form 1", "Deposit booked by staff")
         assert (journal.created_by, journal.created_at) == (make_officer(), NOW)
         assert set(journal.entries.values_list("account", "amount_in_wei")) == {
             (desk.account.pk, 5 * ETHER),
@@ -224,9 +224,7 @@ class TestRefused:
         desk.take_in()
         wallet = register_wallet(desk.outsider.address, chain=desk.chain)
         Block.objects.filter(number=wallet.opened_at_block).update(taken_in_at=None)
-        with pytest.raises(
-            ChainUnavailableError, match=r"^Block 4 can be compared, and the wallet was opened after it"
-        ):
+        with pytest.raises(ChainUnavailableError, match=r"^Block 4 can be .* was opened after it"):
             book(desk, wallet)
 
     def test_while_a_sweep_to_it_is_not_found_in_a_block(self, desk: Desk) -> None:

@@ -73,7 +73,7 @@ def book_found(
     if not 0 < amount_in_wei <= WEI_MAX:
         raise BadAmountError("The amount must be from 1 to 2^256-1 wei.")
     wallet = _get(wallet_id)
-    draft = _journal_of(wallet, amount_in_wei, reason, request_id, actor)
+    draft = _journal_of(wallet, amount_in_wei, request_id, actor)
     done = _find_posted(draft)
     if done is not None:
         return done
@@ -126,11 +126,15 @@ def _require_found(comparison: Comparison, amount_in_wei: int) -> None:
         )
 
 
-def _journal_of(wallet: Wallet, amount_in_wei: int, reason: str, request_id: str, actor: User) -> JournalDraft:
+def _journal_of(wallet: Wallet, amount_in_wei: int, request_id: str, actor: User) -> JournalDraft:
     """What is found at a deposit address is owed to its account; what is found at a hot wallet is the desk's own."""
-    opposite_id = wallet.credits_id or system_account(AccountKind.EXTERNAL_FUNDING).pk
+    if wallet.credits_id is not None:
+        # Its owner reads this; why, staff wrote for each other.
+        opposite_id, words = wallet.credits_id, "Deposit booked by staff"
+    else:
+        opposite_id, words = system_account(AccountKind.EXTERNAL_FUNDING).pk, "Found at a hot wallet by staff"
     entries = [(opposite_id, amount_in_wei), (wallet.account_id, -amount_in_wei)]
-    return JournalDraft(JournalKind.FOUND, request_id, entries, reason, actor.pk)
+    return JournalDraft(JournalKind.FOUND, request_id, entries, words, actor.pk)
 
 
 def _find_posted(draft: JournalDraft) -> Adjustment | None:
