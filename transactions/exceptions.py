@@ -60,6 +60,12 @@ class WalletStateError(TransactionsError):
     code = "wallet_state"
 
 
+class MoreThanFoundError(TransactionsError):
+    """There is less at this address beyond the books."""
+
+    code = "more_than_found"
+
+
 class NonceNotUnknownError(TransactionsError):
     """No node knows a transaction that used this wallet's next nonce."""
 

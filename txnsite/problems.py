@@ -92,6 +92,7 @@ KINDS: dict[type[Exception], Kind] = {
     transactions.ForbiddenMoveError: Kind(409, "Transaction can't move that way"),
     transactions.NotCancellableError: Kind(409, "Too late to cancel"),
     transactions.WalletStateError: Kind(409, "Wallet's state doesn't allow that"),
+    transactions.MoreThanFoundError: Kind(409, "Less than that beyond the books"),
     transactions.NonceNotUnknownError: Kind(409, "Nothing to identify"),
     transactions.NotTheSamePaymentError: Kind(422, "Not the same payment"),
     transactions.QueueFullError: Kind(429, "Too many payments wait"),

@@ -17,6 +17,7 @@ class JournalKind(models.TextChoices):
     WALLET_FUNDING = "wallet_funding", "hot wallet funded"
     DEPOSIT = "deposit", "deposit credited"
     DEPOSIT_REVERSAL = "deposit_reversal", "deposit reversed"
+    FOUND = "found", "ether found at an address"
     REVERSAL = "reversal", "settlement reversed"
     LOSS = "loss", "loss covered by the desk"
     RECOVERY = "recovery", "covered loss recovered"

@@ -15,6 +15,7 @@ from accounts.admin import cells
 from accounts.admin.base import ReadOnlyAdmin, as_number, staff_user
 from accounts.models import Account, AuditEvent, User
 from transactions.addresses import parse_address
+from transactions.admin import found_page
 from transactions.admin.wallet_pages import STEPS, SWEPT_AT_ONCE_MAX, change_state, identify, sweep
 from transactions.exceptions import BadAddressError
 from transactions.models import Deposit, ReservesReport, Transaction, Wallet
@@ -127,10 +128,15 @@ class WalletAdmin(ReadOnlyAdmin):
     def has_operate_permission(self, request: HttpRequest) -> bool:
         return staff_user(request).has_perm("transactions.operate_wallet")
 
+    def has_book_permission(self, request: HttpRequest) -> bool:
+        """Say whether somebody may book ether that was found: it credits an account."""
+        return self.has_operate_permission(request) and staff_user(request).has_perm("accounts.adjust_account")
+
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
         return [
             path("sweep/", view(self.sweep_page), name="transactions_wallet_sweep"),
+            path("<int:wallet_id>/found/", view(self.found_page), name="transactions_wallet_found"),
             path("<int:wallet_id>/identify/", view(self.identify_page), name="transactions_wallet_identify"),
             *(
                 path(f"<int:wallet_id>/{step}/", view(self.step_page), {"step": step}, f"transactions_wallet_{step}")
@@ -144,6 +150,9 @@ class WalletAdmin(ReadOnlyAdmin):
 
     def identify_page(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
         return identify(self, request, wallet_id)
+
+    def found_page(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
+        return found_page.book(self, request, wallet_id)
 
     def sweep_page(self, request: HttpRequest) -> HttpResponse:
         return sweep(self, request)
@@ -170,7 +179,10 @@ class WalletAdmin(ReadOnlyAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
-        allowed = {"may_operate": self.has_operate_permission(request)}
+        allowed = {
+            "may_operate": self.has_operate_permission(request),
+            "may_book": self.has_book_permission(request),
+        }
         return super().changeform_view(request, object_id, form_url, {**allowed, **(extra_context or {})})
 
     @admin.display(description="state", ordering="paused_at")

@@ -44,15 +44,21 @@ WITH moved AS (
     WHERE status = 'waiting' AND block_number <= %(number)s OR status = 'credited' AND block_number > %(number)s
 )
 """
-_SUMS = f"{_IN_FLIGHT} SELECT wallet_id, sum(wei) AS wei FROM in_flight GROUP BY wallet_id"
 _ROWS = f"""
 {_IN_FLIGHT} SELECT kind, id, stage, block_number AS block, wei FROM in_flight
 WHERE wallet_id = %(id)s ORDER BY block_number DESC, id DESC LIMIT 20
 """
 
-_LEDGER = """
-SELECT wallet.id, wallet.address, wallet.account_id, wallet.next_nonce, -account.current_balance_in_wei AS wei
-FROM transactions_wallet AS wallet JOIN accounts_account AS account ON account.id = wallet.account_id
+# Both in one statement: it sees one instant, also where the database transaction around it doesn't.
+_BOOKED = f"""
+{_IN_FLIGHT}
+SELECT wallet.id, wallet.address, wallet.account_id, wallet.next_nonce, -account.current_balance_in_wei AS in_ledger,
+       coalesce(moving.wei, 0) AS in_flight
+FROM transactions_wallet AS wallet
+JOIN accounts_account AS account ON account.id = wallet.account_id
+LEFT JOIN (SELECT wallet_id, sum(wei) AS wei FROM in_flight GROUP BY wallet_id) AS moving
+    ON moving.wallet_id = wallet.id
+WHERE %(id)s::bigint IS NULL OR wallet.id = %(id)s
 ORDER BY wallet.id
 """
 
@@ -76,8 +82,8 @@ _OWED = "SELECT coalesce(sum(current_balance_in_wei), 0) AS wei FROM accounts_ac
 
 
 @dataclass(frozen=True, slots=True)
-class _Wallet:
-    """A wallet as the ledger has it. `in_flight` is what the chain has more at the block, in wei."""
+class Booked:
+    """A wallet as the ledger has it. `in_flight` is what the chain rightly has more at the block, in wei."""
 
     id: int
     address: str
@@ -85,6 +91,11 @@ class _Wallet:
     next_nonce: int
     in_ledger: int
     in_flight: int
+
+    @property
+    def expected(self) -> int:
+        """Return what the chain must say that the wallet has at the block, in wei."""
+        return self.in_ledger + self.in_flight
 
 
 def compare_wallets(cursor: CursorWrapper, report: Report, holdings: Holdings) -> dict[str, int]:
@@ -96,7 +107,7 @@ def compare_wallets(cursor: CursorWrapper, report: Report, holdings: Holdings) -
     :param cursor: of `read_snapshot`.
     :return: wei by address, what the chain has more than the ledger says; wallets of which nothing is are left out.
     """
-    wallets = [wallet for wallet in _read_wallets(cursor, holdings.block_number) if wallet.address in holdings.balances]
+    wallets = [wallet for wallet in read_booked(cursor, holdings.block_number) if wallet.address in holdings.balances]
     for wallet in wallets:
         _compare_balance(cursor, report, holdings, wallet)
     _compare_nonces(cursor, report, holdings, wallets)
@@ -115,23 +126,23 @@ def measure_owed(cursor: CursorWrapper) -> int:
     return int(fetch(cursor, _OWED)[0]["wei"])
 
 
-def _read_wallets(cursor: CursorWrapper, number: int) -> list[_Wallet]:
-    in_flight = {row["wallet_id"]: int(row["wei"]) for row in fetch(cursor, _SUMS, {"number": number})}
+def read_booked(cursor: CursorWrapper, number: int, wallet_id: int | None = None) -> list[Booked]:
+    """Return what the books say of each wallet, or of one, at a block: all of it as it was at one instant."""
     return [
-        _Wallet(
+        Booked(
             id=row["id"],
             address=row["address"],
             account_id=row["account_id"],
             next_nonce=row["next_nonce"],
-            in_ledger=int(row["wei"]),
-            in_flight=in_flight.get(row["id"], 0),
+            in_ledger=int(row["in_ledger"]),
+            in_flight=int(row["in_flight"]),
         )
-        for row in fetch(cursor, _LEDGER)
+        for row in fetch(cursor, _BOOKED, {"number": number, "id": wallet_id})
     ]
 
 
-def _compare_balance(cursor: CursorWrapper, report: Report, holdings: Holdings, wallet: _Wallet) -> None:
-    expected, found = wallet.in_ledger + wallet.in_flight, holdings.balances[wallet.address]
+def _compare_balance(cursor: CursorWrapper, report: Report, holdings: Holdings, wallet: Booked) -> None:
+    expected, found = wallet.expected, holdings.balances[wallet.address]
     if expected == found:
         return
     evidence = [f"ledger={wallet.in_ledger} in_flight={wallet.in_flight} difference={found - expected}"]
@@ -150,7 +161,7 @@ def _compare_balance(cursor: CursorWrapper, report: Report, holdings: Holdings, 
     )
 
 
-def _compare_nonces(cursor: CursorWrapper, report: Report, holdings: Holdings, wallets: Sequence[_Wallet]) -> None:
+def _compare_nonces(cursor: CursorWrapper, report: Report, holdings: Holdings, wallets: Sequence[Booked]) -> None:
     rows_of = {row["wallet_id"]: row for row in fetch(cursor, _NONCES, {"number": holdings.block_number})}
     for wallet in wallets:
         count = holdings.nonces.get(wallet.address)
@@ -170,7 +181,7 @@ def _compare_nonces(cursor: CursorWrapper, report: Report, holdings: Holdings, w
 
 
 def _explain_nonces(
-    cursor: CursorWrapper, report: Report, holdings: Holdings, wallet: _Wallet, first: int, end: int, count: int
+    cursor: CursorWrapper, report: Report, holdings: Holdings, wallet: Booked, first: int, end: int, count: int
 ) -> tuple[str, ...]:
     """Return the nonces on which rows and chain disagree, with the rows that have them, if any."""
     parameters: dict[str, Any] = {"from": first, "to": end - 1, "count": count}

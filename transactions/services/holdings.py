@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from transactions.chain.client import Chain
 from transactions.chain.exceptions import ChainUnavailableError
@@ -22,6 +22,7 @@ PATIENCE_SECONDS = 15.0
 """How long the follower is waited for: until it has taken the node's branch, or found what the block holds."""
 
 TICK_SECONDS = 0.5
+ANOTHER_BRANCH = "The node has another branch of the chain than the desk has walked."
 
 _IS_BEHIND = """
 SELECT EXISTS (
@@ -64,12 +65,30 @@ def read_holdings(
     :raises ChainError: when no node answers, or none has the block that the desk has walked.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while (holdings := _read_at(chain, _choose_block(chain, block_number), on_progress)) is None:
+    wallets = Wallet.objects.all()
+    while (holdings := _read_at(chain, _choose_block(chain, block_number), wallets, on_progress)) is None:
         if time.monotonic() >= deadline:
-            raise ChainUnavailableError("The node has another branch of the chain than the desk has walked.")
+            raise ChainUnavailableError(ANOTHER_BRANCH)
         time.sleep(TICK_SECONDS)
     while _is_behind(holdings) and time.monotonic() < deadline:
         time.sleep(TICK_SECONDS)
+    return holdings
+
+
+def read_holding(chain: Chain, wallet: Wallet) -> Holdings:
+    """Ask the node what one wallet has at the newest block that is final and searched for deposits.
+
+    Nobody is waited for: a person is.
+
+    :raises ChainError: when no node answers, the node has another branch than the desk has walked, or the wallet was
+        opened after that block.
+    """
+    block = _choose_block(chain, None)
+    holdings = _read_at(chain, block, Wallet.objects.filter(pk=wallet.pk))
+    if holdings is None:
+        raise ChainUnavailableError(ANOTHER_BRANCH)
+    if wallet.address not in holdings.balances:
+        raise ChainUnavailableError(f"Block {block.number} can be compared, and the wallet was opened after it.")
     return holdings
 
 
@@ -92,14 +111,16 @@ def _choose_block(chain: Chain, wanted: int | None) -> Block:
     return block
 
 
-def _read_at(chain: Chain, block: Block, on_progress: Callable[[int], None]) -> Holdings | None:
-    """Return what the wallets have at a block; None when the node has another block of that number."""
+def _read_at(
+    chain: Chain, block: Block, wallets: QuerySet[Wallet], on_progress: Callable[[int], None] = lambda _wallets: None
+) -> Holdings | None:
+    """Return what wallets have at a block; None when the node has another block of that number."""
     if not _has(chain, block):
         return None
     # Whoever else sent from an address that never did left a trace in its balance: that alone is asked for.
-    sending = Wallet.objects.filter(Q(role=WalletRole.HOT) | Q(next_nonce__gt=0))
+    sending = wallets.filter(Q(role=WalletRole.HOT) | Q(next_nonce__gt=0))
     senders = set(sending.values_list("address", flat=True))
-    opened = Wallet.objects.filter(opened_at_block__lte=block.number).order_by("pk")
+    opened = wallets.filter(opened_at_block__lte=block.number).order_by("pk")
     balances: dict[str, int] = {}
     nonces: dict[str, int] = {}
     for addresses in _chunks(list(opened.values_list("address", flat=True))):

@@ -15,10 +15,10 @@ from django.db.models import Exists, F, OuterRef
 from accounts.ledger import system_account
 from accounts.models import AccountKind
 from transactions.chain.client import Chain, get_chain
-from transactions.models import Deposit, Transaction, Wallet
+from transactions.models import Transaction, Wallet
 from transactions.services.pricing import PLAIN_GAS
 from transactions.services.wallets import sending_wallets
-from transactions.states import DepositStatus, Kind, Stage, Status, WalletRole
+from transactions.states import Kind, Stage, Status, WalletRole
 from txnsite.faults import fault_point
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,6 @@ def _sweepable(wallet_ids: Collection[int] | None) -> list[Wallet]:
     under_way = Transaction.objects.filter(wallet=OuterRef("pk"), status=Status.PENDING).exclude(kind=Kind.PAYMENT)
     rows = (
         Wallet.objects.filter(role=WalletRole.DEPOSIT, paused_at__isnull=True)
-        .filter(Exists(Deposit.objects.filter(wallet=OuterRef("pk"), status=DepositStatus.CREDITED)))
         .filter(~Exists(under_way), account__current_balance_in_wei__lt=-settings.SWEEP_MIN_IN_WEI)
         .select_related("account")
         .order_by(F("account__current_balance_in_wei"))
