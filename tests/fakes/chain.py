@@ -13,6 +13,7 @@ from eth_utils.crypto import keccak
 
 from tests.fakes.blocks import FakeBlock, FakeTransaction, body_as_json, decode_transaction
 from transactions.chain import (
+    BlockBody,
     BlockHeader,
     BroadcastTerms,
     ChainUnavailableError,
@@ -230,12 +231,12 @@ class FakeChain:
             if tx.from_address == address and tx.nonce in nonces and receipt.block_number >= oldest
         }
 
-    def block_body(self, number: int) -> bytes | None:
-        """Return a whole block as JSON."""
+    def block_body(self, number: int) -> BlockBody | None:
+        """Return a whole block."""
         self._enter("block_body")
         if not 0 <= number < len(self.blocks):
             return None
-        return body_as_json(self.blocks[number])
+        return BlockBody(self.blocks[number].header, body_as_json(self.blocks[number]))
 
     def node_states(self) -> list[NodeState]:
         """Return the one node there is."""

@@ -1,6 +1,6 @@
 """The one door to Ethereum nodes. Nothing outside of this package imports web3."""
 
-from transactions.chain.bodies import read_body
+from transactions.chain.bodies import read_transfers
 from transactions.chain.client import Chain, get_chain, use_chain
 from transactions.chain.exceptions import ChainError, ChainReplyError, ChainUnavailableError, WrongChainError
 from transactions.chain.types import (
@@ -45,6 +45,6 @@ __all__ = [
     "Transfer",
     "WrongChainError",
     "get_chain",
-    "read_body",
+    "read_transfers",
     "use_chain",
 ]

@@ -2,32 +2,32 @@
 
 from typing import Any
 
-from eth_utils.address import to_checksum_address
 from pydantic_core import from_json
 
 from transactions.chain.exceptions import ChainReplyError
-from transactions.chain.replies import quantity, read_header
-from transactions.chain.types import BlockBody, BlockTransfer
+from transactions.chain.replies import quantity
+from transactions.chain.types import BlockTransfer
 
 
-def read_body(raw: bytes) -> BlockBody:
-    """Read a stored block: its header, and each transaction that carries ether to an address.
+def read_transfers(body: bytes) -> list[BlockTransfer]:
+    """Read each transaction of a stored block that carries ether to an address.
+
+    What contracts pay on is not among them.
 
     :raises ChainReplyError: when it is no block with full transactions.
     """
     try:
-        block = from_json(raw)
-        carrying = [item for item in block["transactions"] if item["to"] is not None and quantity(item["value"])]
-        return BlockBody(read_header(block), [_read_transfer(item) for item in carrying])
-    except (KeyError, TypeError, ValueError):
+        transactions = from_json(body)["transactions"]
+        return [_read(item) for item in transactions if item["to"] is not None and quantity(item["value"])]
+    except (KeyError, TypeError, ValueError, AttributeError):
         pass
     raise ChainReplyError("The node gave a block whose transactions lack fields.")
 
 
-def _read_transfer(transaction: Any) -> BlockTransfer:
+def _read(transaction: Any) -> BlockTransfer:
     return BlockTransfer(
         hash=transaction["hash"].lower(),
-        from_address=to_checksum_address(transaction["from"]),
-        to_address=to_checksum_address(transaction["to"]),
+        from_address=transaction["from"].lower(),
+        to_address=transaction["to"].lower(),
         value_in_wei=quantity(transaction["value"]),
     )

@@ -10,6 +10,7 @@ from django.conf import settings
 
 from transactions.chain.node import NodeChain, NodeOptions
 from transactions.chain.types import (
+    BlockBody,
     BlockHeader,
     BroadcastTerms,
     ChainView,
@@ -74,8 +75,8 @@ class Chain(Protocol):
         A nonce is absent when none is mined, and when the node can't say: full nodes know the newest 128 blocks only.
         """
 
-    def block_body(self, number: int) -> bytes | None:
-        """Return the canonical block of this number with full transactions as JSON (see `read_body`), if there is one.
+    def block_body(self, number: int) -> BlockBody | None:
+        """Return the canonical block of this number with full transactions, if there is one.
 
         A block of many transactions is megabytes: ask for one at a time.
         """

@@ -13,6 +13,7 @@ from transactions.chain.rpc import RpcNode
 from transactions.chain.sends import offer_to_all
 from transactions.chain.single import SingleNode
 from transactions.chain.types import (
+    BlockBody,
     BlockHeader,
     BroadcastTerms,
     ChainView,
@@ -104,8 +105,8 @@ class NodeChain:
         """Find the mined transactions of an address by their nonces."""
         return self._first_answer(lambda node: node.transactions_of(address, nonces))
 
-    def block_body(self, number: int) -> bytes | None:
-        """Return a whole block as JSON."""
+    def block_body(self, number: int) -> BlockBody | None:
+        """Return a whole block."""
         return self._first_answer(lambda node: node.block_body(number))
 
     def node_states(self) -> list[NodeState]:

@@ -32,6 +32,7 @@ from transactions.chain.replies import (
 )
 from transactions.chain.rpc import Call, Reply, RpcError, RpcNode
 from transactions.chain.types import (
+    BlockBody,
     BlockHeader,
     BroadcastTerms,
     ChainView,
@@ -211,13 +212,14 @@ class SingleNode:
         receipts = self.receipts(list(hashes.values()))
         return {nonce: read_mined(sent[nonce], receipts[hash_]) for nonce, hash_ in hashes.items() if hash_ in receipts}
 
-    def block_body(self, number: int) -> bytes | None:
-        """Return a whole block as JSON."""
+    def block_body(self, number: int) -> BlockBody | None:
+        """Return a whole block."""
         [reply] = self._ask_loosely([("eth_getBlockByNumber", [hex(number), True])])
         if reply.result is None:
             return None
-        _expect(read_header(reply.result).number == number)
-        return to_json(reply.result)
+        header = read_header(reply.result)
+        _expect(header.number == number)
+        return BlockBody(header, to_json(reply.result))
 
     def _counts_at(self, address: str, numbers: Sequence[int]) -> dict[int, int]:
         replies = self._ask_loosely([("eth_getTransactionCount", [address, hex(number)]) for number in numbers])

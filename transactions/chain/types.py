@@ -162,18 +162,21 @@ class NodeState:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockBody:
+    """A block with full transactions as the node gave it, in JSON (`read_transfers`), and its header."""
+
+    header: BlockHeader
+    json: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class BlockTransfer:
-    """A transaction that carries ether to an address; whether it succeeded its receipt tells."""
+    """A transaction that carries ether to an address; whether it succeeded its receipt tells.
+
+    Addresses are in lower case: a block has many, of which few are ours, and EIP-55 takes a hash for each.
+    """
 
     hash: str
     from_address: str
     to_address: str
     value_in_wei: int
-
-
-@dataclass(frozen=True, slots=True)
-class BlockBody:
-    """A block with the transfers of ether that its transactions are. What contracts pay on is not among them."""
-
-    header: BlockHeader
-    transfers: list[BlockTransfer]

@@ -13,6 +13,7 @@ class BlockContent(models.Model):
     """A block as a node gave it, with its full transactions: stored before anything is made of it."""
 
     hash = models.CharField(max_length=66, primary_key=True)
+    parent_hash = models.CharField(max_length=66)
     number = models.BigIntegerField()
     body = models.BinaryField(help_text="JSON of eth_getBlockByNumber, compressed by zlib.")
     fetched_at = models.DateTimeField(default=timezone.now)

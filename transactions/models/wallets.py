@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Lower
 from django.utils import timezone
 
 from accounts.models import Account
@@ -60,7 +61,10 @@ class Wallet(models.Model):
 
     class Meta:
         ordering = ["id"]
-        indexes = [models.Index(name="transactions_wallet_hot", fields=["id"], condition=Q(role="hot"))]
+        indexes = [
+            models.Index(name="transactions_wallet_hot", fields=["id"], condition=Q(role="hot")),
+            models.Index(Lower("address"), name="transactions_wallet_by_address"),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="transactions_wallet_deposit_address_of_an_account",

@@ -11,14 +11,16 @@ from typing import NamedTuple
 
 from django.db import connection
 from django.db import transaction as db_transaction
+from django.db.models.functions import Lower
 from django.utils import timezone
+from eth_utils.address import to_checksum_address
 
 from accounts.models import AlertKind
 from accounts.services.alerts import raise_alert, resolve_alert
-from transactions.chain.bodies import read_body
+from transactions.chain.bodies import read_transfers
 from transactions.chain.client import Chain, get_chain
 from transactions.chain.exceptions import ChainReplyError, ChainUnavailableError
-from transactions.chain.types import BlockBody, BlockTransfer, Receipt
+from transactions.chain.types import BlockTransfer, Receipt
 from transactions.models import Attempt, Block, BlockContent, Wallet
 from transactions.states import Kind
 from txnsite.faults import fault_point
@@ -29,6 +31,8 @@ TRIED_AGAIN_AFTER = dt.timedelta(seconds=20)
 LATE_AFTER = dt.timedelta(minutes=15)
 
 CONTENT_KEPT_BLOCKS = 1_000
+COMPRESSION = 1
+"""zlib's fastest: blocks are kept for a few hours, and each second counts in a long catch-up."""
 
 
 class WalkedBlock(NamedTuple):
@@ -91,14 +95,19 @@ def fetch_block(number: int, block_hash: str, *, chain: Chain | None = None) -> 
     """
     if BlockContent.objects.filter(hash=block_hash).exists():
         return
-    raw = (chain or get_chain()).block_body(number)
-    if raw is None:
+    found = (chain or get_chain()).block_body(number)
+    if found is None:
         raise ChainUnavailableError(f"No node has block {number} yet.")
-    found = read_body(raw).header
-    content = BlockContent(hash=found.hash, number=number, body=zlib.compress(raw), fetched_at=timezone.now())
+    content = BlockContent(
+        hash=found.header.hash,
+        parent_hash=found.header.parent_hash,
+        number=number,
+        body=zlib.compress(found.json, COMPRESSION),
+        fetched_at=timezone.now(),
+    )
     BlockContent.objects.bulk_create([content], ignore_conflicts=True)
     fault_point("intake.fetched")
-    if found.hash != block_hash:
+    if found.header.hash != block_hash:
         raise ChainUnavailableError(f"The node has another block {number} now.")
 
 
@@ -110,8 +119,8 @@ def record_block(number: int, block_hash: str) -> bool:
     walked = Block.objects.filter(number=number, hash=block_hash).first()
     if walked is None:
         return False
-    header = _read(block_hash).header
-    if (header.number, header.hash, header.parent_hash) != (walked.number, walked.hash, walked.parent_hash):
+    stored = BlockContent.objects.defer("body").get(hash=block_hash)
+    if (stored.number, stored.parent_hash) != (walked.number, walked.parent_hash):
         raise ChainReplyError(f"Block {number} was given with other fields than when it was walked.")
     return True
 
@@ -127,10 +136,11 @@ def record_transfers(number: int, block_hash: str, *, chain: Chain | None = None
     if not Block.objects.filter(number=number, hash=block_hash).exists():
         # Its receipts are gone with it: there is nothing to wait for.
         return 0
-    transfers = {transfer.hash: transfer for transfer in _read(block_hash).transfers}
+    body = BlockContent.objects.get(hash=block_hash).body
+    transfers = {transfer.hash: transfer for transfer in read_transfers(zlib.decompress(body))}
     receivers = {transfer.to_address for transfer in transfers.values()}
-    opened = Wallet.objects.filter(address__in=receivers, opened_at_block__lt=number)
-    wallets = dict(opened.values_list("address", "pk"))
+    opened = Wallet.objects.annotate(lower=Lower("address")).filter(opened_at_block__lt=number)
+    wallets = dict(opened.filter(lower__in=receivers).values_list("lower", "pk"))
     ours = {hash_: transfer for hash_, transfer in transfers.items() if transfer.to_address in wallets}
     swept = Attempt.objects.filter(hash__in=ours, transaction__kind=Kind.SWEEP).values_list("hash", flat=True)
     for hash_ in swept:
@@ -146,11 +156,6 @@ def forget_old_contents(head_number: int) -> None:
     """Delete whole blocks far below the head that were taken in."""
     waiting = Block.objects.filter(taken_in_at__isnull=True).values("hash")
     BlockContent.objects.filter(number__lt=head_number - CONTENT_KEPT_BLOCKS).exclude(hash__in=waiting).delete()
-
-
-def _read(block_hash: str) -> BlockBody:
-    content = BlockContent.objects.get(hash=block_hash)
-    return read_body(zlib.decompress(content.body))
 
 
 def _save(
@@ -186,7 +191,7 @@ def _save(
                     now,
                     [wallets[transfer.to_address] for transfer in arrived],
                     [transfer.hash for transfer in arrived],
-                    [transfer.from_address for transfer in arrived],
+                    [to_checksum_address(transfer.from_address) for transfer in arrived],
                     [str(transfer.value_in_wei) for transfer in arrived],
                 ],
             )
