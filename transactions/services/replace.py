@@ -35,6 +35,8 @@ CROSS JOIN LATERAL (
     WHERE attempt.transaction_id = payment.id ORDER BY attempt.id DESC LIMIT 1
 ) AS newest
 WHERE payment.stage IN ('SIGNED', 'BROADCAST') AND wallet.id = ANY(%(wallets)s)
+  -- Said once more without the newest attempt, which is not looked for while a wallet's payments are mined.
+  AND (payment.cancel_requested_at IS NOT NULL OR wallet.progress_block <= %(head)s - %(blocks)s)
   AND (payment.cancel_requested_at IS NOT NULL AND newest.purpose <> 'cancel'
        OR greatest(newest.signed_block, wallet.progress_block) <= %(head)s - %(blocks)s)
   AND (payment.wait_reason <> 'network_fee' OR newest.sent_block <= %(head)s - %(blocks)s)
