@@ -24,6 +24,7 @@ from accounts.exceptions import (
     UnbalancedJournalError,
 )
 from accounts.models import Account, AccountKind, Hold, HoldStatus, JournalKind
+from txnsite.database.prepared import fetch_prepared
 
 SYSTEM_ACCOUNT_NAMES = {
     AccountKind.FEE_INCOME: "Fee income",
@@ -60,23 +61,22 @@ def place_hold(*, account_id: int, amount_in_wei: int, kind: str, source: str, n
     :raises AccountFrozenError: when it is frozen.
     :raises InsufficientFundsError: when its available balance is smaller.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            WITH reserved AS (
-                UPDATE accounts_account SET available_balance_in_wei = available_balance_in_wei - %(amount)s
-                WHERE id = %(account)s AND kind = 'user' AND frozen_at IS NULL
-                  AND available_balance_in_wei >= %(amount)s
-                RETURNING id
-            )
-            INSERT INTO accounts_hold (account_id, kind, source, amount_in_wei, status, created_at)
-            SELECT id, %(kind)s, %(source)s, %(amount)s, 'held', %(now)s FROM reserved
-            """,
-            {"amount": amount_in_wei, "account": account_id, "kind": kind, "source": source, "now": now},
+    held = fetch_prepared(
+        """
+        WITH reserved AS (
+            UPDATE accounts_account SET available_balance_in_wei = available_balance_in_wei - %(amount)s::numeric
+            WHERE id = %(account)s::bigint AND kind = 'user' AND frozen_at IS NULL
+              AND available_balance_in_wei >= %(amount)s::numeric
+            RETURNING id
         )
-        if cursor.rowcount == 1:
-            return
-    raise _why_not_held(account_id)
+        INSERT INTO accounts_hold (account_id, kind, source, amount_in_wei, status, created_at)
+        SELECT id, %(kind)s::text, %(source)s::text, %(amount)s::numeric, 'held', %(now)s::timestamptz FROM reserved
+        RETURNING id
+        """,
+        {"amount": str(amount_in_wei), "account": account_id, "kind": kind, "source": source, "now": now},
+    )
+    if not held:
+        raise _why_not_held(account_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db import connection
 from django.db import transaction as db_transaction
 
 from accounts.exceptions import AccountNotFoundError, BadAmountError
@@ -21,6 +20,7 @@ from transactions.models import Approval, Transaction
 from transactions.services.limits import Limits, paid_in_a_day, read_limits
 from transactions.services.watchdog import first_check_at
 from transactions.states import Stage, Status
+from txnsite.database.prepared import fetch_prepared
 
 HOLD_KIND = "payment"
 _KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
@@ -133,38 +133,37 @@ def _insert(row: Transaction, user_id: int) -> Limits | None:
 
     Waits for a request under the same key that has not committed yet, so that two at once are one payment.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO transactions_transaction (
-                user_account_id, status, stage, failure_reason, failure_detail, wait_reason,
-                to_public_address, from_public_address, transaction_amount_in_wei, transaction_fee_total_in_wei,
-                idempotency_key, payload_hash, block_hash, accepted_at, next_check_at, checks_done, needs_attention)
-            SELECT id, %s, %s, '', '', '', %s, '', %s, %s, %s, %s, '', %s, %s, 0, FALSE
-            FROM accounts_account WHERE id = %s AND owner_id = %s AND kind = 'user'
-              AND NOT EXISTS (SELECT FROM transactions_queue WHERE full_since IS NOT NULL)
-            ON CONFLICT (user_account_id, idempotency_key) DO NOTHING
-            RETURNING id, (SELECT to_jsonb(policy) FROM transactions_accountpolicy AS policy
-                           WHERE policy.account_id = user_account_id)
-            """,
-            [
-                row.status,
-                row.stage,
-                row.to_public_address,
-                row.transaction_amount_in_wei,
-                row.transaction_fee_total_in_wei,
-                row.idempotency_key,
-                row.payload_hash,
-                row.accepted_at,
-                None if row.is_in_review else first_check_at(row.accepted_at),
-                row.user_account_id,
-                user_id,
-            ],
-        )
-        inserted = cursor.fetchone()
-    if inserted is None:
+    inserted = fetch_prepared(
+        """
+        INSERT INTO transactions_transaction (
+            user_account_id, status, stage, failure_reason, failure_detail, wait_reason,
+            to_public_address, from_public_address, transaction_amount_in_wei, transaction_fee_total_in_wei,
+            idempotency_key, payload_hash, block_hash, accepted_at, next_check_at, checks_done, needs_attention)
+        SELECT id, %s::text, %s::text, '', '', '', %s::text, '', %s::numeric, %s::numeric,
+               %s::text, %s::text, '', %s::timestamptz, %s::timestamptz, 0, FALSE
+        FROM accounts_account WHERE id = %s::bigint AND owner_id = %s::bigint AND kind = 'user'
+          AND NOT EXISTS (SELECT FROM transactions_queue WHERE full_since IS NOT NULL)
+        ON CONFLICT (user_account_id, idempotency_key) DO NOTHING
+        RETURNING id, (SELECT to_jsonb(policy) FROM transactions_accountpolicy AS policy
+                       WHERE policy.account_id = user_account_id)::text
+        """,
+        [
+            str(row.status),
+            str(row.stage),
+            row.to_public_address,
+            str(row.transaction_amount_in_wei),
+            str(row.transaction_fee_total_in_wei),
+            row.idempotency_key,
+            row.payload_hash,
+            row.accepted_at,
+            None if row.is_in_review else first_check_at(row.accepted_at),
+            row.user_account_id,
+            user_id,
+        ],
+    )
+    if not inserted:
         return None
-    row.pk, policy = inserted
+    [(row.pk, policy)] = inserted
     return read_limits(None if policy is None else json.loads(policy), row.to_public_address)
 
 

@@ -23,6 +23,8 @@ def database_settings(env: Env, engine: str) -> dict[str, Any]:
         name: value for name, value in parts.items() if name not in {"dbname", "user", "password", "host", "port"}
     }
     options["options"] = f"{options.get('options', '')} {limits}".strip()
+    # Nothing is prepared for having been run often, only what asks for it (txnsite/database/prepared.py).
+    options["prepare_threshold"] = 10**9
     if env.flag("DATABASE_POOL", default=False):
         options["pool"] = {"min_size": 2, "max_size": env.integer("DATABASE_POOL_SIZE", 20, minimum=2), "timeout": 5}
     return {
