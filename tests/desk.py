@@ -102,11 +102,11 @@ def write_keystore(number: int) -> str:
     return address
 
 
-def write_deposit_seed() -> None:
+def write_deposit_seed(entropy: bytes = b"\x05" * 32) -> None:
     """Write the seed of deposit addresses where there is none, encrypted so that it opens at once."""
     path = settings.KEYSTORE_DIR / SEED_NAME
     if not path.exists():
-        content = create_keyfile_json(b"\x05" * 32, settings.KEYSTORE_PASSPHRASE.encode(), kdf="pbkdf2", iterations=1)
+        content = create_keyfile_json(entropy, settings.KEYSTORE_PASSPHRASE.encode(), kdf="pbkdf2", iterations=1)
         del content["address"]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))

@@ -243,7 +243,7 @@ BREAKS: dict[str, list[Break]] = {
         lambda rows: change(rows.wallet, address=make_address(5)),
         lambda rows: change(rows.wallet, role="deposit", credits=rows.other_account),
         lambda rows: change(rows.wallet, account=rows.other_account),
-        lambda rows: change(rows.wallet, opened_at_block=5),
+        lambda rows: change(rows.wallet, opened_at_block=-1),
         lambda rows: change(rows.deposit_address, credits=rows.other_account),
     ],
     # Deposits

@@ -8,8 +8,9 @@ from django.db import connection, connections
 from pytest_django.fixtures import Settings
 
 from accounts.exceptions import AccountsError, AlreadyPostedError, BadAmountError, ReasonRequiredError
+from accounts.keys import deposit_address
 from accounts.models import Account, AccountKind, Journal
-from tests.desk import ETHER, NETWORK_FEE, NOW, Desk, make_officer
+from tests.desk import ETHER, NETWORK_FEE, NOW, Desk, make_officer, write_deposit_seed
 from tests.staff import events
 from transactions.chain import ChainUnavailableError
 from transactions.exceptions import MoreThanFoundError, TransactionsError, WalletStateError
@@ -180,6 +181,59 @@ class TestBeyondTheBooks:
         assert Deposit.objects.get().status == "credited"
         assert balance(desk.account) == 107 * ETHER
         desk.assert_books_balance()
+
+
+@pytest.mark.django_db(transaction=True)
+class TestNotADeposit:
+    """What was found is not credited as a deposit too, whenever and wherever the intake comes by it."""
+
+    @pytest.fixture
+    def wallet(self, desk: Desk) -> Wallet:
+        """A deposit address that was made after a plain transfer had come to it, which was booked as found."""
+        write_deposit_seed()
+        desk.mine(10)
+        desk.take_in()
+        desk.pay_in(deposit_address(desk.account.pk), 5 * ETHER)
+        desk.mine()
+        desk.take_in()
+        wallet = desk.add_deposit_address()
+        desk.mine(4)
+        desk.take_in()
+        book_found(
+            actor=make_officer(), wallet_id=wallet.pk, amount_in_wei=5 * ETHER, reason="x", request_id="f", now=NOW,
+            chain=desk.chain,
+        )  # fmt: skip
+        return wallet
+
+    def come_by(self, desk: Desk) -> int:
+        for _ in range(2 * 4):
+            desk.mine()
+            desk.take_in()
+        desk.account.refresh_from_db()
+        return desk.account.current_balance_in_wei
+
+    def test_when_blocks_are_searched_again(self, desk: Desk, wallet: Wallet) -> None:
+        Block.objects.update(intake_from=None, taken_in_at=None)
+        assert self.come_by(desk) == 105 * ETHER
+        assert prove_reserves(chain=desk.chain).is_clean
+
+    def test_when_a_deep_reorg_puts_it_into_another_block(self, desk: Desk, wallet: Wallet) -> None:
+        desk.chain.reorg(4 + 1, back_to_pool=True)
+        assert self.come_by(desk) == 105 * ETHER
+        assert prove_reserves(chain=desk.chain).is_clean
+
+    def test_what_comes_later_is_a_deposit(self, desk: Desk, wallet: Wallet) -> None:
+        desk.pay_in(wallet.address, 7 * ETHER)
+        assert self.come_by(desk) == 112 * ETHER
+
+    def test_a_deposit_that_was_credited_before_comes_again(self, desk: Desk, wallet: Wallet) -> None:
+        desk.pay_in(wallet.address, 7 * ETHER)
+        assert self.come_by(desk) == 112 * ETHER
+        deposit = Deposit.objects.get()
+        assert deposit.block_number is not None
+        desk.chain.reorg(len(desk.chain.blocks) - deposit.block_number, back_to_pool=True)
+        Wallet.objects.filter(pk=wallet.pk).update(opened_at_block=len(desk.chain.blocks) + 3)
+        assert self.come_by(desk) == 112 * ETHER
 
 
 class TestRefused:

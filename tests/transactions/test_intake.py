@@ -1,17 +1,19 @@
 """Taking in blocks: each is stored whole, checked, and searched for what it brings to the desk's addresses, once."""
 
 import datetime as dt
+from typing import Any
 
 import pytest
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from accounts.models import Alert
-from tests.desk import ETHER, FEE, Desk, make_address
-from transactions.chain import ChainReplyError, ChainUnavailableError
+from tests.desk import ETHER, FEE, Desk, make_address, write_keystore
+from transactions.chain import BlockBody, ChainReplyError, ChainUnavailableError
 from transactions.models import Block, BlockContent, Deposit
 from transactions.services import intake
 from transactions.services.intake import claim_blocks, fetch_block, record_block, record_transfers
+from transactions.services.wallets import register_wallet
 
 LATER = dt.timedelta(seconds=21)
 
@@ -134,6 +136,54 @@ class TestSteps:
         desk.account.refresh_from_db()
         assert desk.account.current_balance_in_wei == 100 * ETHER - FEE
         desk.assert_books_balance()
+
+
+class TestOnceMore:
+    def test_a_wallet_opened_while_a_block_was_searched_misses_nothing(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        address = write_keystore(77)
+        desk.mine(5)
+        desk.take_in()
+        desk.pay_in(address, 50 * ETHER)
+        desk.mine()
+        save = intake._save
+
+        def save_late(*arguments: Any) -> int:
+            monkeypatch.setattr(intake, "_save", save)
+            register_wallet(address, chain=desk.chain)
+            return save(*arguments)
+
+        monkeypatch.setattr(intake, "_save", save_late)
+        assert desk.take_in() == 0
+        assert intake.blocks_to_go() > 0, "that search does not count"
+        assert desk.take_in() == 1
+
+    @pytest.mark.parametrize("lacks", [b'"value"', b'"transactions"'])
+    def test_what_a_node_gave_without_its_fields_is_asked_for_again(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch, lacks: bytes
+    ) -> None:
+        desk.pay_in(desk.add_deposit_address().address)
+        desk.mine()
+        ask = desk.chain.block_body
+
+        def ask_in_vain(number: int) -> BlockBody:
+            body = ask(number)
+            assert body is not None
+            return BlockBody(body.header, body.json.replace(lacks, b'"x"'))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(desk.chain, "block_body", ask_in_vain)
+            with pytest.raises(ChainReplyError):
+                desk.take_in()
+        assert desk.take_in(timezone.now() + LATER) == 1
+
+    def test_what_fails_again_and_again_does_not_hold_up_the_rest(self, desk: Desk) -> None:
+        desk.mine(3)
+        now = timezone.now()
+        assert [block.number for block in claim_blocks(2, now)] == [0, 1]
+        assert [block.number for block in claim_blocks(2, now + LATER)] == [2, 3]
+        assert [block.number for block in claim_blocks(2, now + 2 * LATER)] == [0, 1]
 
 
 class TestReorg:

@@ -1,12 +1,25 @@
 """Sweeps: what came to deposit addresses is moved to a hot wallet; and any move between wallets of the desk."""
 
+from pathlib import Path
+
 import pytest
 from pytest_django.fixtures import Settings
 
 from accounts.keys import forget_signers
 from accounts.keys.deposits import SEED_NAME
 from accounts.models import Account, AccountKind, Journal
-from tests.desk import ETHER, GWEI, NETWORK_FEE, NOW, Desk, crash_at, dies, make_account, make_officer
+from tests.desk import (
+    ETHER,
+    GWEI,
+    NETWORK_FEE,
+    NOW,
+    Desk,
+    crash_at,
+    dies,
+    make_account,
+    make_officer,
+    write_deposit_seed,
+)
 from transactions.chain import ChainUnavailableError
 from transactions.models import Attempt, Transaction, Wallet
 from transactions.services.cancel import cancel_transaction
@@ -215,6 +228,16 @@ class TestLife:
         payment.refresh_from_db()
         assert (row.stage, row.wait_reason, payment.stage) == (Stage.ACCEPTED, "key", Stage.BROADCAST)
         assert desk.broadcast() == 1
+
+    def test_another_seed_signs_nothing(self, desk: Desk, settings: Settings, tmp_path: Path) -> None:
+        deposited(desk)
+        [row] = sweep(desk)
+        settings.KEYSTORE_DIR = tmp_path
+        write_deposit_seed(b"\x07" * 32)
+        assert desk.broadcast() == 0
+        row.refresh_from_db()
+        assert row.stage == Stage.ACCEPTED
+        assert not Attempt.objects.exists()
 
 
 class TestMove:

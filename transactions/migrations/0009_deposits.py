@@ -98,7 +98,7 @@ class Migration(migrations.Migration):
                 db_default=0,
                 default=0,
                 editable=False,
-                help_text="The block by which it was opened: what it held then is booked, what comes later is a deposit.",
+                help_text="What it held at this block is booked; what comes later is a deposit.",
             ),
         ),
         migrations.AddField(

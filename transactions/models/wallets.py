@@ -55,7 +55,7 @@ class Wallet(models.Model):
         default=0,
         db_default=0,
         editable=False,
-        help_text="The block by which it was opened: what it held then is booked, what comes later is a deposit.",
+        help_text="What it held at this block is booked; what comes later is a deposit.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 

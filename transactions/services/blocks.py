@@ -12,7 +12,7 @@ from accounts.locks import advisory_lock
 from transactions.chain.client import Chain
 from transactions.chain.exceptions import ChainForkError
 from transactions.chain.types import BlockHeader
-from transactions.models import Block, Deposit, Transaction
+from transactions.models import Block, Deposit, Transaction, Wallet
 from transactions.services import deposits
 from transactions.services.moves import move_transactions
 from transactions.services.reverse import reverse_settlements
@@ -125,7 +125,17 @@ def _change_branch(chain: Chain, head: BlockHeader, from_number: int) -> list[in
         Block.objects.filter(number__gt=fork_number).delete()
         _save(path)
         deposits.take_back(fork_number, timezone.now())
+        _keep_booked(fork_number, head.number)
         return _take_back(fork_number)
+
+
+def _keep_booked(fork_number: int, head_number: int) -> None:
+    """Book no ether twice that wallets held when they were opened, or that was found, in blocks that are others now.
+
+    It is in the books, and its transactions may come again in the blocks to follow: there, they are no deposits.
+    """
+    until = head_number + settings.CONFIRMATIONS
+    Wallet.objects.filter(opened_at_block__gt=fork_number).update(opened_at_block=until)
 
 
 def _find_fork(chain: Chain, from_number: int) -> int | None:

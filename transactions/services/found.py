@@ -86,6 +86,10 @@ def book_found(
             return done
         _require_found(_compare(wallet, holdings), amount_in_wei)
         post(now=now, journals=[draft])
+        # Else the intake would book a plain transfer among it once more, should it search that block again.
+        Wallet.objects.filter(pk=wallet.pk, opened_at_block__lt=holdings.block_number).update(
+            opened_at_block=holdings.block_number
+        )
         journal = Journal.objects.get(kind=draft.kind, source=draft.source)
         details = {"amount_in_wei": str(amount_in_wei), "block": holdings.block_number, "journal": journal.pk}
         record_audit(actor=actor, action="wallet.found_booked", target=wallet, reason=reason, details=details)

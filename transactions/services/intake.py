@@ -21,7 +21,7 @@ from transactions.chain.bodies import read_transfers
 from transactions.chain.client import Chain, get_chain
 from transactions.chain.exceptions import ChainReplyError, ChainUnavailableError
 from transactions.chain.types import BlockTransfer, Receipt
-from transactions.models import Attempt, Block, BlockContent, Wallet
+from transactions.models import Attempt, Block, BlockContent, Deposit, Wallet
 from transactions.states import Kind
 from txnsite.faults import fault_point
 
@@ -43,7 +43,7 @@ class WalkedBlock(NamedTuple):
 
 
 def claim_blocks(at_once: int, now: dt.datetime) -> list[WalkedBlock]:
-    """Return the oldest blocks that are to be taken in, claimed so that nobody else begins them for a while.
+    """Return blocks that are to be taken in, the oldest first, claimed so that nobody else begins them for a while.
 
     :param at_once: how many may be under way, those begun before included.
     """
@@ -56,7 +56,8 @@ def claim_blocks(at_once: int, now: dt.datetime) -> list[WalkedBlock]:
             UPDATE transactions_block SET intake_from = %(now)s WHERE number = ANY(ARRAY(
                 SELECT number FROM transactions_block
                 WHERE taken_in_at IS NULL AND (intake_from IS NULL OR intake_from < %(before)s)
-                ORDER BY number LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+                -- Those that nothing has been tried with first: what fails again and again must not hold up the rest.
+                ORDER BY intake_from NULLS FIRST, number LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
             )) RETURNING number, hash
             """,
             {"now": now, "before": begun_before, "limit": max(0, at_once - under_way)},
@@ -121,6 +122,7 @@ def record_block(number: int, block_hash: str) -> bool:
         return False
     stored = BlockContent.objects.defer("body").get(hash=block_hash)
     if (stored.number, stored.parent_hash) != (walked.number, walked.parent_hash):
+        _ask_again(block_hash)
         raise ChainReplyError(f"Block {number} was given with other fields than when it was walked.")
     return True
 
@@ -133,15 +135,21 @@ def record_transfers(number: int, block_hash: str, *, chain: Chain | None = None
 
     :raises ChainUnavailableError: when a receipt is missing; nothing is recorded then.
     """
-    if not Block.objects.filter(number=number, hash=block_hash).exists():
+    block = Block.objects.filter(number=number, hash=block_hash).first()
+    if block is None:
         # Its receipts are gone with it: there is nothing to wait for.
         return 0
-    body = BlockContent.objects.get(hash=block_hash).body
-    transfers = {transfer.hash: transfer for transfer in read_transfers(zlib.decompress(body))}
+    transfers = _read_transfers(block_hash)
     receivers = {transfer.to_address for transfer in transfers.values()}
-    opened = Wallet.objects.annotate(lower=Lower("address")).filter(opened_at_block__lt=number)
-    wallets = dict(opened.filter(lower__in=receivers).values_list("lower", "pk"))
+    found = Wallet.objects.annotate(lower=Lower("address")).filter(lower__in=receivers)
+    opened = dict(found.values_list("lower", "opened_at_block"))
+    wallets = dict(found.values_list("lower", "pk"))
     ours = {hash_: transfer for hash_, transfer in transfers.items() if transfer.to_address in wallets}
+    # What was booked when the wallet was opened, or found, is not booked again; a deposit that is known goes on.
+    booked = {hash_ for hash_, transfer in ours.items() if opened[transfer.to_address] >= number}
+    booked -= set(Deposit.objects.filter(transaction_hash__in=booked).values_list("transaction_hash", flat=True))
+    for hash_ in booked:
+        del ours[hash_]
     swept = Attempt.objects.filter(hash__in=ours, transaction__kind=Kind.SWEEP).values_list("hash", flat=True)
     for hash_ in swept:
         del ours[hash_]
@@ -149,7 +157,7 @@ def record_transfers(number: int, block_hash: str, *, chain: Chain | None = None
     missing = [hash_ for hash_ in ours if hash_ not in receipts or receipts[hash_].block_hash != block_hash]
     if missing:
         raise ChainUnavailableError(f"The node has no receipts of {len(missing)} deposits in block {number} yet.")
-    return _save(number, block_hash, ours, wallets, receipts)
+    return _save(block, ours, wallets, receipts)
 
 
 def forget_old_contents(head_number: int) -> None:
@@ -158,19 +166,39 @@ def forget_old_contents(head_number: int) -> None:
     BlockContent.objects.filter(number__lt=head_number - CONTENT_KEPT_BLOCKS).exclude(hash__in=waiting).delete()
 
 
+def _read_transfers(block_hash: str) -> dict[str, BlockTransfer]:
+    """Return the transfers of a stored block by hash; one that can't be read is fetched anew.
+
+    :raises ChainReplyError: when the node gave no block with full transactions.
+    """
+    body = BlockContent.objects.get(hash=block_hash).body
+    try:
+        return {transfer.hash: transfer for transfer in read_transfers(zlib.decompress(body))}
+    except ChainReplyError:
+        _ask_again(block_hash)
+        raise
+
+
+def _ask_again(block_hash: str) -> None:
+    """Forget what a node gave for a block: the next try may get it from another one."""
+    BlockContent.objects.filter(hash=block_hash).delete()
+
+
 def _save(
-    number: int,
-    block_hash: str,
+    block: Block,
     transfers: Mapping[str, BlockTransfer],
     wallets: Mapping[str, int],
     receipts: Mapping[str, Receipt],
 ) -> int:
-    """Insert deposits, or put those that had left the chain into this block, if it is still the chain's."""
+    """Insert deposits, or put those that had left the chain into this block.
+
+    Nothing is done if it is no longer the chain's, or was begun anew meanwhile: there may be a wallet more to find.
+    """
     arrived = [transfer for hash_, transfer in transfers.items() if receipts[hash_].succeeded]
     now = timezone.now()
     with db_transaction.atomic(), connection.cursor() as cursor:
-        still_there = Block.objects.filter(number=number, hash=block_hash).update(taken_in_at=now)
-        if not still_there:
+        still_there = Block.objects.filter(number=block.number, hash=block.hash, intake_from=block.intake_from)
+        if not still_there.update(taken_in_at=now):
             return 0
         if arrived:
             fault_point("intake.before_commit")
@@ -186,8 +214,8 @@ def _save(
                 WHERE transactions_deposit.status <> 'credited'
                 """,
                 [
-                    number,
-                    block_hash,
+                    block.number,
+                    block.hash,
                     now,
                     [wallets[transfer.to_address] for transfer in arrived],
                     [transfer.hash for transfer in arrived],

@@ -7,7 +7,7 @@ from django.db import transaction as db_transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from accounts.keys import Signer, load_deposit_signer, load_signer
+from accounts.keys import KeyFileError, Signer, load_deposit_signer, load_signer
 from accounts.ledger import JournalDraft, post, system_account
 from accounts.models import Account, AccountKind, AlertKind, JournalKind
 from accounts.services.alerts import raise_alert
@@ -99,11 +99,14 @@ def sending_wallets() -> list[Wallet]:
 def load_wallets_signer(wallet: Wallet) -> Signer:
     """Return the signer for a wallet: its own key, or for a deposit address the one derived from the seed.
 
-    :raises AccountsError: when the key isn't there or can't be used.
+    :raises AccountsError: when the key isn't there, can't be used, or is another seed's.
     """
     if wallet.credits_id is None:
         return load_signer(wallet.address)
-    return load_deposit_signer(wallet.credits_id)
+    signer = load_deposit_signer(wallet.credits_id)
+    if signer.address != wallet.address:
+        raise KeyFileError(f"The deposit seed in the keystore directory is not the one that {wallet} comes from.")
+    return signer
 
 
 def pause_wallet(wallet: Wallet, reason: str, now: dt.datetime) -> None:

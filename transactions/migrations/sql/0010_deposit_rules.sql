@@ -33,10 +33,14 @@ END $$;
 CREATE TRIGGER transactions_deposit_credited_in_the_ledger BEFORE INSERT OR UPDATE ON transactions_deposit
     FOR EACH ROW EXECUTE FUNCTION transactions_deposit_require_journal();
 
--- Whose address it is never changes: what is paid to it belongs to that account.
+-- What came to wallets before there were deposits to find was booked by hand, up to the newest block that was walked.
+UPDATE transactions_wallet SET opened_at_block = coalesce((SELECT max(number) FROM transactions_block), 0);
+
+-- Whose address it is never changes: what is paid to it belongs to that account. What was booked once stays booked.
 CREATE TRIGGER transactions_wallet_address_never_changes BEFORE UPDATE ON transactions_wallet FOR EACH ROW
-    WHEN ((OLD.role, OLD.address, OLD.account_id, OLD.credits_id, OLD.opened_at_block)
-          IS DISTINCT FROM (NEW.role, NEW.address, NEW.account_id, NEW.credits_id, NEW.opened_at_block))
+    WHEN ((OLD.role, OLD.address, OLD.account_id, OLD.credits_id)
+          IS DISTINCT FROM (NEW.role, NEW.address, NEW.account_id, NEW.credits_id)
+          OR NEW.opened_at_block < OLD.opened_at_block)
     EXECUTE FUNCTION transactions_refuse_change();
 
 -- What moves between wallets of the desk leaves the wallet that it was ordered from, for one that is the desk's too.
