@@ -69,7 +69,7 @@ class TestBlock:
     @pytest.mark.parametrize("number", [7, 99])
     def test_one_that_is_not_final_may_not(self, desk: Desk, number: int) -> None:
         walked(desk)
-        with pytest.raises(ChainUnavailableError, match=f"^Block {number} can be compared: .* would be 6"):
+        with pytest.raises(ChainUnavailableError, match=f"^Block {number} can't be compared: .* would be 6"):
             read_holdings(desk.chain, block_number=number)
 
     def test_without_a_walked_chain_there_is_none(self, desk: Desk) -> None:

@@ -97,7 +97,7 @@ class TestBegin:
         assert standing.words == (
             f"{new(desk)} takes over from {desk.wallet}, which gets no new payments. "
             f"Its key file is in {keystore_dir}: back it up now.",
-            "1 of its transactions are not final yet.",
+            "1 of its transactions is not final yet.",
         )
         assert list_keystores(keystore_dir) == [desk.wallet.address, new(desk).address]
         assert (old(desk).draining_at, old(desk).paused_at, old(desk).retired_at) == (NOW, None, None)
@@ -114,7 +114,7 @@ class TestBegin:
         desk.broadcast()
         run(desk)
         first = new(desk)
-        assert run(desk, reason="").words == ("1 of its transactions are not final yet.",)
+        assert run(desk, reason="").words == ("1 of its transactions is not final yet.",)
         assert new(desk) == first
         assert Wallet.objects.count() == 2
         assert len(actions()) == 2
@@ -225,7 +225,7 @@ class TestRetire:
     def test_not_while_something_comes_to_it(self, desk: Desk) -> None:
         second = desk.add_wallet()
         desk.accept(to=desk.wallet.address)
-        assert run(desk, to_address=second.address).words[-1] == "1 of its transactions are not final yet."
+        assert run(desk, to_address=second.address).words[-1] == "1 of its transactions is not final yet."
         assert old(desk).retired_at is None
 
     def test_not_while_it_is_paused(self, desk: Desk) -> None:
@@ -347,14 +347,14 @@ class TestMove:
     def test_all_but_a_reserve_for_the_fee_goes_to_the_new_one(self, desk: Desk, keystore_dir: Path) -> None:
         payment = desk.accept()
         desk.broadcast()
-        assert run(desk).words[-1] == "1 of its transactions are not final yet."
+        assert run(desk).words[-1] == "1 of its transactions is not final yet."
         desk.run_to_the_end()
         funds = WALLET_FUNDS - ETHER - NETWORK_FEE
         moved = Decimal(funds - FEE_MAX) / ETHER
         standing = run(desk)
         move = Transaction.objects.get(kind=Kind.SWEEP)
         assert standing.words == (f"Transaction #{move.pk} moves {moved} ETH to {new(desk)}.",)
-        assert run(desk).words == ("1 of its transactions are not final yet.",), "it is ordered once"
+        assert run(desk).words == ("1 of its transactions is not final yet.",), "it is ordered once"
         event = AuditEvent.objects.get(action="wallet.rest_moved")
         wanted = {"amount_in_wei": str(funds - FEE_MAX), "to": new(desk).address, "transaction": move.pk}
         assert event.details == wanted
@@ -423,7 +423,7 @@ class TestMove:
         assert standing.words[-1].startswith(f"Transaction #{second.pk} moves ")
         first.refresh_from_db()
         assert (first.failure_reason, first.failure_detail) == ("cancelled", "It can't be paid any more.")
-        assert run(desk).words == ("1 of its transactions are not final yet.",), "the second one can be paid"
+        assert run(desk).words == ("1 of its transactions is not final yet.",), "the second one can be paid"
         assert run_to_the_end(desk).is_over
         desk.assert_books_balance()
         assert check_books().is_clean

@@ -98,7 +98,7 @@ class TestVerify:
         assert lines[-2:] == ["The books by themselves add up.", "The chain was not compared: The fake node is down."]
 
     def test_a_block_that_is_not_final_is_2(self, walked: Desk) -> None:
-        assert "Block 6 can be compared" in run("--block", "6", code=2)[-1]
+        assert "Block 6 can't be compared" in run("--block", "6", code=2)[-1]
 
     def test_a_database_that_is_down_is_2(self, walked: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(**_: object) -> None:

@@ -105,9 +105,9 @@ def _choose_block(chain: Chain, wanted: int | None) -> Block:
     number = newest if wanted is None else wanted
     block = Block.objects.filter(number=number).first() if number <= newest else None
     if block is None:
-        which = "No block" if wanted is None else f"Block {wanted}"
+        which = "No block can" if wanted is None else f"Block {wanted} can't"
         why = f"the newest that is final and searched for deposits would be {max(newest, 0)}"
-        raise ChainUnavailableError(f"{which} can be compared: {why}, and old ones are not recorded.")
+        raise ChainUnavailableError(f"{which} be compared: {why}, and old ones are not recorded.")
     return block
 
 

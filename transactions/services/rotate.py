@@ -112,7 +112,8 @@ def _go_on(wallet: Wallet, actor: User | None, now: dt.datetime, chain: Chain) -
     _call_off_unpayable(wallet, balance, PLAIN_GAS * price, now)
     count = _under_way(wallet).count()
     if count:
-        return Standing(is_over=False, words=(f"{count} of its transactions are not final yet.",))
+        words = f"{count} of its transactions {'is' if count == 1 else 'are'} not final yet."
+        return Standing(is_over=False, words=(words,))
     counted = terms.nonces[wallet.address]
     if not counted.latest == counted.pending == wallet.next_nonce:
         words = f"The chain counts {counted.pending} of its transactions, the desk {wallet.next_nonce}: being checked."
