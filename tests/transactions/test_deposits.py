@@ -9,7 +9,8 @@ from pytest_django.fixtures import Settings
 from accounts.exceptions import AccountNotFoundError
 from accounts.keys import KeyNotFoundError
 from accounts.keys.deposits import XPUB_NAME
-from accounts.models import Account, AccountKind, Alert, Journal
+from accounts.ledger import JournalDraft, post, system_account
+from accounts.models import Account, AccountKind, Alert, Journal, JournalKind
 from tests.desk import ETHER, NOW, Desk, credit, freeze, make_account, write_deposit_seed
 from transactions.models import Block, Deposit, Wallet
 from transactions.services.deposit_addresses import deposit_address_of
@@ -239,6 +240,38 @@ class TestReorg:
         assert journals() == [
             ("deposit", tx), ("loss", tx), ("deposit_reversal", tx), ("deposit", f"{tx}.2"), ("recovery", tx),
         ]  # fmt: skip
+
+    def test_what_was_spent_twice_is_made_up_for_and_recovered_twice(self, desk: Desk) -> None:
+        deposit = deposited(desk, 5 * ETHER)
+        desk.mine(3)
+        credit(desk.account, -103 * ETHER)
+        losses = system_account(AccountKind.LOSSES)
+        for lacking in (3 * ETHER, 4 * ETHER):
+            undo(desk, deposit, back_to_pool=True)
+            assert (balance(desk.account), balance(losses)) == (0, -lacking)
+            desk.mine()
+            desk.take_in()
+            desk.mine(3)
+            assert (balance(desk.account), balance(losses)) == (5 * ETHER - lacking, 0)
+            desk.assert_books_balance()
+            if lacking == 3 * ETHER:
+                credit(desk.account, -ETHER)
+        tx = deposit.transaction_hash
+        assert [source for kind, source in journals() if kind == "recovery"] == [tx, f"{tx}.2"]
+
+    def test_a_loss_that_an_earlier_credit_left_is_recovered(self, desk: Desk) -> None:
+        deposit = deposited(desk, 5 * ETHER)
+        for _ in range(2):
+            desk.mine(3)
+            undo(desk, deposit, back_to_pool=True)
+            desk.mine()
+            desk.take_in()
+        losses = system_account(AccountKind.LOSSES)
+        entries = [(desk.account.pk, ETHER), (losses.pk, -ETHER)]
+        post(now=NOW, journals=[JournalDraft(JournalKind.LOSS, deposit.transaction_hash, entries)])
+        desk.mine(3)
+        assert (balance(desk.account), balance(losses)) == (105 * ETHER, 0)
+        desk.assert_books_balance()
 
     def test_what_is_held_is_not_touched(self, desk: Desk) -> None:
         deposit = deposited(desk, 5 * ETHER)

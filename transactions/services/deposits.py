@@ -9,7 +9,7 @@ from accounts.ledger import JournalDraft, make_up_for, post, system_account
 from accounts.models import AccountKind, AlertKind, JournalKind
 from accounts.services.alerts import raise_alert
 from transactions.models import Block, Deposit
-from transactions.services.reverse import recover_losses
+from transactions.services.reverse import recoveries_of
 from transactions.states import DepositStatus
 from txnsite.faults import fault_point
 
@@ -67,14 +67,13 @@ def _lock_final(final_number: int) -> list[Deposit]:
 
 def _credit(rows: Sequence[Deposit], now: dt.datetime) -> None:
     funding_id = system_account(AccountKind.EXTERNAL_FUNDING).pk
-    again = [row.ledger_source for row in rows if row.credits]
+    # What the desk made up for when a reorg took them back has come after all.
+    recovered = recoveries_of([source for row in rows for source in row.sources])
     for row in rows:
         row.status, row.credited_at = DepositStatus.CREDITED, now
         row.credits += 1
-    post(now=now, journals=[_journal(row, funding_id) for row in rows])
+    post(now=now, journals=[*(_journal(row, funding_id) for row in rows), *recovered])
     fault_point("deposits.before_commit")
-    # What the desk made up for when a reorg took them back has come after all.
-    recover_losses(again, now)
     Deposit.objects.bulk_update(rows, ["status", "credited_at", "credits"])
 
 
