@@ -12,6 +12,7 @@ from accounts.keys.deposits import XPUB_NAME
 from accounts.ledger import JournalDraft, post, system_account
 from accounts.models import Account, AccountKind, Alert, Journal, JournalKind
 from tests.desk import ETHER, NOW, Desk, credit, freeze, make_account, write_deposit_seed
+from tests.transactions.test_services_verify import behind_the_desks_back
 from transactions.models import Block, Deposit, Wallet
 from transactions.services.deposit_addresses import deposit_address_of
 from transactions.services.deposits import credit_final
@@ -174,6 +175,43 @@ class TestCredit:
         desk.broadcast()
         assert set(asked) == {desk.wallet.address}
         assert wallet not in signing_wallets()
+
+    def test_those_whose_blocks_have_left_do_not_hold_up_the_rest(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("transactions.services.deposits.CHUNK", 2)
+        address = desk.add_deposit_address().address
+        for wei in (1, 2, 4):
+            desk.pay_in(address, wei)
+            desk.mine()
+        assert desk.take_in() == 3
+        first, second, _ = Deposit.objects.order_by("pk")
+        Deposit.objects.filter(pk__in=[first.pk, second.pk]).update(block_hash="0x" + "ab" * 32)
+        assert credit_final(10**9, NOW) == 1
+        assert balance(desk.account) == 100 * ETHER + 4
+
+    def test_one_whose_books_are_broken_does_not_hold_up_the_rest(self, desk: Desk) -> None:
+        address = desk.add_deposit_address().address
+        for wei in (1, 2, 4):
+            desk.pay_in(address, wei)
+        desk.mine()
+        assert desk.take_in() == 3
+        broken = Deposit.objects.get(amount_in_wei=2)
+        in_the_way = Journal.objects.create(kind="deposit", source=broken.transaction_hash, created_at=NOW)
+        desk.mine(3)
+        assert balance(desk.account) == 100 * ETHER + 5
+        assert sorted(Deposit.objects.values_list("amount_in_wei", "status", "credits")) == [
+            (1, "credited", 1), (2, "waiting", 0), (4, "credited", 1),
+        ]  # fmt: skip
+        alert = Alert.objects.get()
+        assert (alert.kind, alert.subject, alert.is_open) == ("books_differ", "deposits", True)
+        assert alert.message == f"The ledger refuses these deposits, the log says why: #{broken.pk}."
+        with behind_the_desks_back() as cursor:
+            cursor.execute("DELETE FROM accounts_journal WHERE id = %s", [in_the_way.pk])
+        desk.mine()
+        assert balance(desk.account) == 100 * ETHER + 7
+        alert.refresh_from_db()
+        assert not alert.is_open
 
     def test_many_at_once(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("transactions.services.deposits.CHUNK", 2)
