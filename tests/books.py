@@ -30,6 +30,7 @@ def assert_books_balance(chain: FakeChain | None = None) -> None:
     _check_journals()
     _check_payments()
     _check_deposits()
+    _check_losses()
     if chain is not None:
         _check_wallets(chain)
 
@@ -159,6 +160,21 @@ def _check_deposits() -> None:
                 back = {opposite: -row.amount_in_wei, row.wallet.account_id: row.amount_in_wei}
                 expected[JournalKind.DEPOSIT_REVERSAL, source] = back
     assert dict(posted) == expected, "journals of deposits"
+
+
+def _check_losses() -> None:
+    """Nothing is lost by a payment that failed or a deposit that is credited, and nothing recovered beyond a loss."""
+    lost: defaultdict[str, int] = defaultdict(int)
+    for source, amount in Entry.objects.filter(
+        journal__kind__in=[JournalKind.LOSS, JournalKind.RECOVERY], account__kind=AccountKind.LOSSES
+    ).values_list("journal__source", "amount_in_wei"):
+        lost[source] -= amount
+    assert min(lost.values(), default=0) >= 0, "recovered without a loss"
+    for payment in Transaction.objects.filter(kind=Kind.PAYMENT, status=Status.FAILED):
+        assert sum(lost[source] for source in _rounds(payment)) == 0, f"{payment}: failed with a loss"
+    for deposit in Deposit.objects.filter(status=DepositStatus.CREDITED):
+        sources = [Deposit.source_of(deposit.transaction_hash, number) for number in range(1, deposit.credits + 1)]
+        assert sum(lost[source] for source in sources) == 0, f"{deposit}: credited with a loss"
 
 
 def _check_wallets(chain: FakeChain) -> None:

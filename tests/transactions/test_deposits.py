@@ -9,8 +9,10 @@ from pytest_django.fixtures import Settings
 from accounts.exceptions import AccountNotFoundError
 from accounts.keys import KeyNotFoundError
 from accounts.keys.deposits import XPUB_NAME
-from accounts.models import Account, AccountKind, Alert, Journal
+from accounts.ledger import JournalDraft, post, system_account
+from accounts.models import Account, AccountKind, Alert, Journal, JournalKind
 from tests.desk import ETHER, NOW, Desk, credit, freeze, make_account, write_deposit_seed
+from tests.transactions.test_services_verify import behind_the_desks_back
 from transactions.models import Block, Deposit, Wallet
 from transactions.services.deposit_addresses import deposit_address_of
 from transactions.services.deposits import credit_final
@@ -174,6 +176,43 @@ class TestCredit:
         assert set(asked) == {desk.wallet.address}
         assert wallet not in signing_wallets()
 
+    def test_those_whose_blocks_have_left_do_not_hold_up_the_rest(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("transactions.services.deposits.CHUNK", 2)
+        address = desk.add_deposit_address().address
+        for wei in (1, 2, 4):
+            desk.pay_in(address, wei)
+            desk.mine()
+        assert desk.take_in() == 3
+        first, second, _ = Deposit.objects.order_by("pk")
+        Deposit.objects.filter(pk__in=[first.pk, second.pk]).update(block_hash="0x" + "ab" * 32)
+        assert credit_final(10**9, NOW) == 1
+        assert balance(desk.account) == 100 * ETHER + 4
+
+    def test_one_whose_books_are_broken_does_not_hold_up_the_rest(self, desk: Desk) -> None:
+        address = desk.add_deposit_address().address
+        for wei in (1, 2, 4):
+            desk.pay_in(address, wei)
+        desk.mine()
+        assert desk.take_in() == 3
+        broken = Deposit.objects.get(amount_in_wei=2)
+        in_the_way = Journal.objects.create(kind="deposit", source=broken.transaction_hash, created_at=NOW)
+        desk.mine(3)
+        assert balance(desk.account) == 100 * ETHER + 5
+        assert sorted(Deposit.objects.values_list("amount_in_wei", "status", "credits")) == [
+            (1, "credited", 1), (2, "waiting", 0), (4, "credited", 1),
+        ]  # fmt: skip
+        alert = Alert.objects.get()
+        assert (alert.kind, alert.subject, alert.is_open) == ("books_differ", "deposits", True)
+        assert alert.message == f"The ledger refuses these deposits, the log says why: #{broken.pk}."
+        with behind_the_desks_back() as cursor:
+            cursor.execute("DELETE FROM accounts_journal WHERE id = %s", [in_the_way.pk])
+        desk.mine()
+        assert balance(desk.account) == 100 * ETHER + 7
+        alert.refresh_from_db()
+        assert not alert.is_open
+
     def test_many_at_once(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("transactions.services.deposits.CHUNK", 2)
         address = desk.add_deposit_address().address
@@ -239,6 +278,38 @@ class TestReorg:
         assert journals() == [
             ("deposit", tx), ("loss", tx), ("deposit_reversal", tx), ("deposit", f"{tx}.2"), ("recovery", tx),
         ]  # fmt: skip
+
+    def test_what_was_spent_twice_is_made_up_for_and_recovered_twice(self, desk: Desk) -> None:
+        deposit = deposited(desk, 5 * ETHER)
+        desk.mine(3)
+        credit(desk.account, -103 * ETHER)
+        losses = system_account(AccountKind.LOSSES)
+        for lacking in (3 * ETHER, 4 * ETHER):
+            undo(desk, deposit, back_to_pool=True)
+            assert (balance(desk.account), balance(losses)) == (0, -lacking)
+            desk.mine()
+            desk.take_in()
+            desk.mine(3)
+            assert (balance(desk.account), balance(losses)) == (5 * ETHER - lacking, 0)
+            desk.assert_books_balance()
+            if lacking == 3 * ETHER:
+                credit(desk.account, -ETHER)
+        tx = deposit.transaction_hash
+        assert [source for kind, source in journals() if kind == "recovery"] == [tx, f"{tx}.2"]
+
+    def test_a_loss_that_an_earlier_credit_left_is_recovered(self, desk: Desk) -> None:
+        deposit = deposited(desk, 5 * ETHER)
+        for _ in range(2):
+            desk.mine(3)
+            undo(desk, deposit, back_to_pool=True)
+            desk.mine()
+            desk.take_in()
+        losses = system_account(AccountKind.LOSSES)
+        entries = [(desk.account.pk, ETHER), (losses.pk, -ETHER)]
+        post(now=NOW, journals=[JournalDraft(JournalKind.LOSS, deposit.transaction_hash, entries)])
+        desk.mine(3)
+        assert (balance(desk.account), balance(losses)) == (105 * ETHER, 0)
+        desk.assert_books_balance()
 
     def test_what_is_held_is_not_touched(self, desk: Desk) -> None:
         deposit = deposited(desk, 5 * ETHER)

@@ -1,9 +1,21 @@
 """A reorg, and somebody who looks at the new chain before the follower does: no settlement by a block that left."""
 
-from django.utils import timezone
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+from typing import Any
 
-from tests.desk import Desk
-from transactions.models import Block, Transaction, Wallet
+import pytest
+from django.db import connection, connections
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from accounts.models import Journal
+from tests.desk import ETHER, NOW, Desk
+from transactions.models import Block, Deposit, Transaction, Wallet
+from transactions.services import settle
+from transactions.services.settle import settle_final
 
 
 def test_a_reconcile_of_another_payment_does_not_hide_a_reorg(desk: Desk) -> None:
@@ -64,3 +76,63 @@ def test_a_receipt_of_a_block_that_was_never_walked_to_is_taken_back(desk: Desk)
     payment.refresh_from_db()
     assert payment.block_hash in {block.header.hash for block in desk.chain.blocks}
     desk.assert_paid_once([payment])
+
+
+def wait_for_a_waiter() -> None:
+    """Return when some connection waits for a lock of ours."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pg_backend_pid() = "
+                           "ANY(pg_blocking_pids(pid)))")  # fmt: skip
+            if cursor.fetchone()[0]:
+                return
+    raise AssertionError("Nobody came to wait.")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_settles_while_the_branch_changes_is_waited_for_and_reversed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    """The settler holds the payment's row and is about to lock its account, of which a deposit is taken back too."""
+    settings.CONFIRMATIONS = 4
+    desk.mine(2)
+    desk.pay_in(desk.add_deposit_address().address, 5 * ETHER)
+    desk.mine()
+    desk.take_in()
+    payment = desk.accept()
+    desk.broadcast()
+    desk.mine(3)
+    payment.refresh_from_db()
+    assert (payment.stage, Deposit.objects.get().status) == ("MINED", "credited")
+    has_locked = Event()
+    settle_rows = settle._settle_rows
+
+    def settle_late(*arguments: Any) -> None:
+        has_locked.set()
+        wait_for_a_waiter()
+        settle_rows(*arguments)
+
+    def settle_elsewhere(ids: Sequence[int]) -> int:
+        try:
+            return settle_final(payment.block_number or 0, NOW, only_ids=ids)
+        finally:
+            connections.close_all()
+
+    monkeypatch.setattr(settle, "_settle_rows", settle_late)
+    with ThreadPoolExecutor(1) as thread:
+        settled = thread.submit(settle_elsewhere, [payment.pk])
+        assert has_locked.wait(20)
+        desk.chain.reorg(5)
+        desk.chain.mine(2)
+        desk.follow()
+        assert settled.result(timeout=20) == 1
+    monkeypatch.undo()
+
+    payment.refresh_from_db()
+    assert (payment.stage, payment.reversals) == ("BROADCAST", 1)
+    assert Deposit.objects.get().status == "gone"
+    kinds = Journal.objects.filter(kind__in=["settlement", "reversal", "deposit_reversal"]).order_by("id")
+    assert list(kinds.values_list("kind", flat=True)) == ["settlement", "reversal", "deposit_reversal"]
+    desk.run_to_the_end()
+    desk.assert_books_balance()

@@ -149,6 +149,78 @@ def test_what_was_made_up_for_is_taken_back_when_the_refund_comes_after_all(desk
     assert not check_books().differences
 
 
+def losses() -> int:
+    return Account.objects.get(kind=AccountKind.LOSSES).current_balance_in_wei
+
+
+def undo_after_it_was_spent(desk: Desk) -> Transaction:
+    """Return a payment whose refund was spent before a reorg undid it: the desk has made up for what lacked."""
+    payment = revert(desk)
+    credit(desk.account, -90 * ETHER)
+    undo(desk, payment)
+    assert losses() == -(50 * ETHER + FEE)
+    return payment
+
+
+def end(desk: Desk, payment: Transaction, *, paid: bool) -> None:
+    """Let the payment come to an end on the new chain."""
+    if paid:
+        desk.chain.reverting.clear()
+    else:
+        desk.chain.reverting.add(payment.to_public_address)
+    desk.run_to_the_end()
+    payment.refresh_from_db()
+    assert payment.status == ("SUCCESSFUL" if paid else "FAILED")
+
+
+def test_what_was_made_up_for_in_an_earlier_round_is_taken_back_too(desk: Desk) -> None:
+    payment = undo_after_it_was_spent(desk)
+    end(desk, payment, paid=True)
+    undo(desk, payment)
+    assert losses() == -(50 * ETHER + FEE), "the desk bears it as long as the money is under way"
+    end(desk, payment, paid=False)
+    assert payment.reversals == 2
+    assert available(desk.account) == desk.account.current_balance_in_wei == 10 * ETHER
+    assert losses() == 0
+    assert list(Journal.objects.filter(kind="recovery").values_list("source", flat=True)) == [f"{payment.pk}.1"]
+    desk.assert_books_balance()
+    assert not check_books().differences
+
+
+def test_what_was_taken_back_is_made_up_for_anew_when_that_comes_undone_and_recovered_once(desk: Desk) -> None:
+    payment = undo_after_it_was_spent(desk)
+    end(desk, payment, paid=False)
+    undo(desk, payment)
+    assert (available(desk.account), losses()) == (0, -(50 * ETHER + FEE))
+    end(desk, payment, paid=True)
+    assert (available(desk.account), losses()) == (0, -(50 * ETHER + FEE))
+    undo(desk, payment)
+    end(desk, payment, paid=False)
+    assert (available(desk.account), losses()) == (10 * ETHER, 0)
+    recovered = Journal.objects.filter(kind="recovery").order_by("id").values_list("source", flat=True)
+    assert list(recovered) == [f"{payment.pk}.1", f"{payment.pk}.2"]
+    desk.assert_books_balance()
+    assert not check_books().differences
+
+
+def test_a_loss_is_of_the_payment_whose_refund_was_spent_and_of_no_other(desk: Desk) -> None:
+    """Both come undone at once; what the paid one's reversal gives back is held for it, not for the other."""
+    refused = revert(desk)
+    paid = desk.accept(30 * ETHER)
+    desk.broadcast()
+    desk.mine(4)
+    credit(desk.account, -70 * ETHER + FEE)
+    undo(desk, refused)
+    lost = Journal.objects.filter(kind="loss").values_list("source", flat=True)
+    assert list(lost) == [f"{refused.pk}.1"]
+    desk.chain.reverting.add(refused.to_public_address)
+    desk.run_to_the_end()
+    assert stages([refused, paid]) == ["SETTLED"] * 2
+    assert (available(desk.account), losses()) == (0, 0)
+    desk.assert_books_balance()
+    assert not check_books().differences
+
+
 def test_several_payments_of_one_account_in_one_reorg(desk: Desk) -> None:
     desk.mine()
     payments = desk.accept_many(5)

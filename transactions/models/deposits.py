@@ -77,6 +77,11 @@ class Deposit(models.Model):
         """Return what the journal of its newest credit is known by."""
         return self.source_of(self.transaction_hash, self.credits)
 
+    @property
+    def sources(self) -> list[str]:
+        """Return what the journals of all its credits are known by."""
+        return [self.source_of(self.transaction_hash, number) for number in range(1, self.credits + 1)]
+
     @staticmethod
     def source_of(transaction_hash: str, credits: int) -> str:
         """Return what the journal of a credit, counted from 1, is known by."""

@@ -124,9 +124,11 @@ def _change_branch(chain: Chain, head: BlockHeader, from_number: int) -> list[in
     with db_transaction.atomic():
         Block.objects.filter(number__gt=fork_number).delete()
         _save(path)
+        # Their rows before any account, as who settles one of them at this moment locks them.
+        taken_back = _take_back(fork_number)
         deposits.take_back(fork_number, timezone.now())
         _keep_booked(fork_number, head.number)
-        return _take_back(fork_number)
+        return taken_back
 
 
 def _keep_booked(fork_number: int, head_number: int) -> None:
@@ -161,6 +163,8 @@ def _find_fork(chain: Chain, from_number: int) -> int | None:
 def _take_back(fork_number: int | None) -> list[int]:
     """Take transactions back whose block is not the recorded one of that number; return their ids.
 
+    Who settles one of them at this moment is waited for: it is judged by what it is then, and reversed.
+
     :param fork_number: above it all blocks are others now; what was settled in one of them is reversed.
     """
     with connection.cursor() as cursor:
@@ -171,7 +175,7 @@ def _take_back(fork_number: int | None) -> list[int]:
             WHERE row.stage = 'MINED' AND (block.hash <> row.block_hash
                                            OR row.block_number > %(fork)s AND block.number IS NULL)
                OR row.stage = 'SETTLED' AND row.block_number > %(fork)s AND block.hash IS DISTINCT FROM row.block_hash
-            ORDER BY row.id
+            ORDER BY row.id FOR NO KEY UPDATE OF row
             """,
             {"fork": fork_number},
         )

@@ -1,27 +1,64 @@
 """Deposits: credited once their block is final, and taken back, once for each credit, when a reorg has undone it."""
 
 import datetime as dt
+import logging
 from collections.abc import Sequence
 
 from django.db import transaction as db_transaction
+from django.db.models import Exists, OuterRef, QuerySet
 
+from accounts.exceptions import AccountsError
 from accounts.ledger import JournalDraft, make_up_for, post, system_account
 from accounts.models import AccountKind, AlertKind, JournalKind
-from accounts.services.alerts import raise_alert
+from accounts.services.alerts import raise_alert, resolve_alert
 from transactions.models import Block, Deposit
-from transactions.services.reverse import recover_losses
+from transactions.services.reverse import recoveries_of
 from transactions.states import DepositStatus
 from txnsite.faults import fault_point
 
+logger = logging.getLogger(__name__)
+
 CHUNK = 500
+ALERT_SUBJECT = "deposits"
 
 
 def credit_final(final_number: int, now: dt.datetime) -> int:
-    """Credit every deposit whose block is final and still canonical; return how many."""
+    """Credit every deposit whose block is final and still canonical; return how many.
+
+    Chunks of 500, each its own database transaction.
+    """
+    try:
+        credited = _credit_in_chunks(_final(final_number), now)
+    except AccountsError as error:
+        logger.error("Crediting in chunks failed (%s); crediting one by one.", error.code)  # noqa: TRY400
+        return _credit_one_by_one(final_number, now)
+    resolve_alert(kind=AlertKind.BOOKS_DIFFER, subject=ALERT_SUBJECT, now=now)
+    return credited
+
+
+def _credit_one_by_one(final_number: int, now: dt.datetime) -> int:
+    """Credit what can be credited, so that one deposit whose books are broken does not hold up all others."""
+    credited = 0
+    broken = []
+    for row_id in list(_final(final_number).values_list("pk", flat=True)[:CHUNK]):
+        try:
+            credited += _credit_in_chunks(_final(final_number).filter(pk=row_id), now)
+        except AccountsError:
+            logger.exception("Deposit #%s can't be credited: its books need a look.", row_id)
+            broken.append(row_id)
+    if broken:
+        numbers = ", ".join(f"#{row_id}" for row_id in broken[:20])
+        message = f"The ledger refuses these deposits, the log says why: {numbers}{', …' if len(broken) > 20 else ''}."
+        raise_alert(kind=AlertKind.BOOKS_DIFFER, subject=ALERT_SUBJECT, message=message, now=now)
+    return credited
+
+
+def _credit_in_chunks(final: QuerySet[Deposit], now: dt.datetime) -> int:
     credited = 0
     while True:
         with db_transaction.atomic():
-            rows = _lock_final(final_number)
+            locked = final.select_for_update(of=("self",), no_key=True, skip_locked=True)
+            rows = list(locked.select_related("wallet")[:CHUNK])
             if rows:
                 _credit(rows, now)
         if rows:
@@ -54,27 +91,22 @@ def take_back(fork_number: int, now: dt.datetime) -> list[int]:
     return [row.pk for row in credited]
 
 
-def _lock_final(final_number: int) -> list[Deposit]:
+def _final(final_number: int) -> QuerySet[Deposit]:
+    """Return the deposits that wait in final blocks, as far as those are still the chain's, in id order."""
+    canonical = Block.objects.filter(number=OuterRef("block_number"), hash=OuterRef("block_hash"))
     waiting = Deposit.objects.filter(status=DepositStatus.WAITING, block_number__lte=final_number)
-    rows = list(
-        waiting.select_for_update(of=("self",), no_key=True, skip_locked=True)
-        .select_related("wallet")
-        .order_by("pk")[:CHUNK]
-    )
-    canonical = dict(Block.objects.filter(number__in={row.block_number for row in rows}).values_list("number", "hash"))
-    return [row for row in rows if row.block_number is not None and canonical.get(row.block_number) == row.block_hash]
+    return waiting.filter(Exists(canonical)).order_by("pk")
 
 
 def _credit(rows: Sequence[Deposit], now: dt.datetime) -> None:
     funding_id = system_account(AccountKind.EXTERNAL_FUNDING).pk
-    again = [row.ledger_source for row in rows if row.credits]
+    # What the desk made up for when a reorg took them back has come after all.
+    recovered = recoveries_of([source for row in rows for source in row.sources])
     for row in rows:
         row.status, row.credited_at = DepositStatus.CREDITED, now
         row.credits += 1
-    post(now=now, journals=[_journal(row, funding_id) for row in rows])
+    post(now=now, journals=[*(_journal(row, funding_id) for row in rows), *recovered])
     fault_point("deposits.before_commit")
-    # What the desk made up for when a reorg took them back has come after all.
-    recover_losses(again, now)
     Deposit.objects.bulk_update(rows, ["status", "credited_at", "credits"])
 
 

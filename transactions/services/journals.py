@@ -32,7 +32,12 @@ class Settled:
     @property
     def source(self) -> str:
         """Return what its hold and its settlement are known by; see `Transaction.ledger_source`."""
-        return f"{self.id}.{self.reversals}" if self.reversals else str(self.id)
+        return self.rounds[-1]
+
+    @property
+    def rounds(self) -> list[str]:
+        """Return what its holds and settlements are known by, one for each time that it was followed."""
+        return [str(self.id), *(f"{self.id}.{number}" for number in range(1, self.reversals + 1))]
 
     @property
     def is_paid(self) -> bool:

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 
 from django.conf import settings
 from django.db import transaction as db_transaction
+from django.db.models import Exists, OuterRef
 
 from accounts.ledger import HoldDraft, JournalDraft, hold_again, post, system_account
-from accounts.models import AccountKind, AlertKind, Entry, JournalKind
+from accounts.models import AccountKind, AlertKind, Entry, Journal, JournalKind
 from accounts.services.alerts import raise_alert
 from transactions.models import Transaction
 from transactions.services.moves import move_transactions
@@ -32,9 +33,10 @@ def reverse_settlements(ids: Sequence[int], now: dt.datetime) -> list[int]:
         post(now=now, journals=_reversals([row.ledger_source for row in rows]))
         for row in rows:
             row.reversals += 1
+        # Those that were paid first: each takes what its own reversal gave back, so that none lacks what another took.
         holds = [
             HoldDraft(row.user_account_id, row.ledger_source, row.total_in_wei)
-            for row in rows
+            for row in sorted(rows, key=lambda row: row.status != Status.SUCCESSFUL)
             if row.kind == Kind.PAYMENT
         ]
         made_up = hold_again(now=now, holds=holds, losses_id=losses_id)
@@ -62,22 +64,26 @@ def reverse_settlements(ids: Sequence[int], now: dt.datetime) -> list[int]:
     return moved
 
 
-def recover_losses(sources: Sequence[str], now: dt.datetime) -> None:
-    """Take back what the desk made up for, of payments and deposits that give the money after all.
+def recoveries_of(sources: Sequence[str]) -> list[JournalDraft]:
+    """Return the journals that take back what the desk made up for under these sources and has not taken back yet.
 
-    Run it in the database transaction that makes it available.
+    Of a payment or a deposit that gives its money after all they are those of all its rounds: what was made up for in
+    one round stays with the payment through the next. Post them together with what makes the money available.
     """
     if not sources:
-        return
-    made_up = Entry.objects.filter(
-        journal__kind=JournalKind.LOSS, journal__source__in=sources, amount_in_wei__gt=0
-    ).values_list("journal__source", "account_id", "amount_in_wei")
+        return []
     losses_id = system_account(AccountKind.LOSSES).pk
-    drafts = [
+    recovered = Journal.objects.filter(kind=JournalKind.RECOVERY, source=OuterRef("journal__source"))
+    made_up = (
+        Entry.objects.filter(journal__kind=JournalKind.LOSS, journal__source__in=sources, amount_in_wei__gt=0)
+        .exclude(Exists(recovered))
+        .order_by("id")
+        .values_list("journal__source", "account_id", "amount_in_wei")
+    )
+    return [
         JournalDraft(JournalKind.RECOVERY, source, [(account_id, -wei), (losses_id, wei)], "Given back after all")
         for source, account_id, wei in made_up
     ]
-    post(now=now, journals=drafts)
 
 
 def _alert(moved: Sequence[int], made_up: Mapping[str, int], now: dt.datetime) -> None:

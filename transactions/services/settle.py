@@ -15,7 +15,7 @@ from transactions.chain.types import ChainView
 from transactions.models import Block, Transaction
 from transactions.services.journals import OPPOSITE, Settled, settlement_of
 from transactions.services.moves import move_transactions
-from transactions.services.reverse import recover_losses
+from transactions.services.reverse import recoveries_of
 from transactions.states import Kind, Stage, Status, WaitReason
 from txnsite.faults import fault_point
 
@@ -124,13 +124,15 @@ def _lock_final(final_number: int, only_ids: Sequence[int] | None) -> list[Settl
 def _settle_rows(rows: list[Settled], own_accounts: Mapping[AccountKind, int], now: dt.datetime) -> None:
     drafts = [settlement_of(row, own_accounts) for row in rows]
     payments = [row for row in rows if row.kind == Kind.PAYMENT]
+    recovered = recoveries_of(
+        [source for row in payments if row.reversals and not row.is_paid for source in row.rounds]
+    )
     post(
         now=now,
-        journals=[draft for draft in drafts if draft is not None],
+        journals=[*(draft for draft in drafts if draft is not None), *recovered],
         settle_holds=[row.source for row in payments if row.is_paid],
         release_holds=[row.source for row in payments if not row.is_paid],
     )
-    recover_losses([row.source for row in payments if row.reversals and not row.is_paid], now)
     moved = move_transactions(
         [row.id for row in rows],
         old=[Stage.MINED],

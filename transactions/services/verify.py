@@ -17,6 +17,7 @@ from accounts.services.verify import (
 )
 from transactions.services.verify_deposits import TABLES as DEPOSIT_TABLES
 from transactions.services.verify_deposits import check_deposits
+from transactions.services.verify_losses import check_losses
 
 ROWS_AT_ONCE = 20_000
 
@@ -126,7 +127,7 @@ def check_books_of(cursor: CursorWrapper, report: Report, on_progress: OnProgres
     - A failed one has its hold released, and a settlement only for the network fee that a revert burned.
     - What moved between two wallets of the desk came to the one by as much as it left the other.
     - No hold or settlement belongs to a payment that doesn't exist.
-    - Deposits: see `check_deposits`.
+    - Deposits: see `check_deposits`. What the desk made up for: see `check_losses`.
 
     :param cursor: of `read_snapshot`.
     """
@@ -135,6 +136,7 @@ def check_books_of(cursor: CursorWrapper, report: Report, on_progress: OnProgres
     for table, kind, noun in _OWNED:
         _check_owners(cursor, report, on_progress, table, kind, noun)
     check_deposits(cursor, report, on_progress)
+    check_losses(cursor, report)
 
 
 def _check_payments(cursor: CursorWrapper, report: Report, on_progress: OnProgress) -> None:
