@@ -192,6 +192,15 @@ class TestAlert:
         kept(at_work)
         assert not alert().is_open
 
+    def test_a_proof_at_an_older_block_resolves_nothing(self, at_work: Desk) -> None:
+        at_work.chain.blocks[8].balances[at_work.wallet.address] -= 1
+        kept(at_work)
+        assert kept(at_work, block_number=7).is_clean
+        assert alert().is_open
+        at_work.chain.blocks[8].balances[at_work.wallet.address] += 1
+        kept(at_work, block_number=8)
+        assert not alert().is_open
+
     @pytest.mark.parametrize("why", ["node down", "books only"])
     def test_what_was_not_compared_resolves_nothing(self, at_work: Desk, why: str) -> None:
         raise_alert(kind=AlertKind.BOOKS_DIFFER, subject=reserves_reports.ALERT_SUBJECT, message="x", now=NOW)

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction as db_transaction
+from django.db.models import Max
 
 from accounts.exceptions import AccountsError
 from accounts.keys import BadSignatureError, SignerUnavailableError, load_signer, recover_message, sign_message
@@ -27,7 +28,10 @@ ALERT_SUBJECT = "books and chain"
 
 
 def keep_report(proof: Proof, now: dt.datetime) -> ReservesReport:
-    """Save what was found, to be signed; raise the alert when anything differs, resolve it when all was proved."""
+    """Save what was found, to be signed; raise the alert when anything differs, resolve it when all was proved.
+
+    A proof at an older block than the newest that differed resolves nothing.
+    """
     holdings = proof.holdings
     with db_transaction.atomic():
         row = ReservesReport.objects.create(
@@ -43,9 +47,15 @@ def keep_report(proof: Proof, now: dt.datetime) -> ReservesReport:
         )
         if row.differences_total:
             raise_alert(kind=AlertKind.BOOKS_DIFFER, subject=ALERT_SUBJECT, message=_tell(row, proof), now=now)
-        elif row.is_clean:
+        elif row.is_clean and not _differed_above(row):
             resolve_alert(kind=AlertKind.BOOKS_DIFFER, subject=ALERT_SUBJECT, now=now)
     return row
+
+
+def _differed_above(row: ReservesReport) -> bool:
+    """Say whether something differed at a later block than the report's, about which the report says nothing then."""
+    differed = ReservesReport.objects.filter(differences_total__gt=0).aggregate(block=Max("block_number"))["block"]
+    return differed is not None and row.block_number is not None and row.block_number < differed
 
 
 def write_text(proof: Proof, now: dt.datetime) -> str:
