@@ -216,6 +216,27 @@ class TestAlert:
             kept(at_work)
         assert not Alert.objects.exists()
 
+    def test_two_nights_without_the_chain_raise_one_of_their_own(self, at_work: Desk) -> None:
+        kept(at_work)
+        with at_work.chain.outage():
+            keep_report(prove(at_work), NOW + dt.timedelta(days=1))
+            assert not Alert.objects.exists()
+            row = keep_report(prove(at_work), NOW + dt.timedelta(days=2))
+        assert (alert().subject, alert().is_open) == ("chain not compared", True)
+        assert alert().message == (
+            "No report of the last 36 hours has compared the wallets with the chain, so nobody knows whether they hold "
+            f"what the books say. Reserves report #{row.pk}: The fake node is down."
+        )
+        keep_report(prove(at_work), NOW + dt.timedelta(days=2, minutes=1))
+        assert not alert().is_open
+
+    def test_a_chain_that_was_never_compared_raises_it_too(self, at_work: Desk) -> None:
+        with at_work.chain.outage():
+            kept(at_work)
+            assert not Alert.objects.exists()
+            keep_report(prove(at_work), NOW + dt.timedelta(days=2))
+        assert alert().subject == "chain not compared"
+
     def test_books_that_differ_raise_it_without_the_chain(self, at_work: Desk) -> None:
         tamper(at_work.account)
         with at_work.chain.outage():
