@@ -60,12 +60,13 @@ def watch_wallets(**_kwargs: object) -> None:
 
 @shared_task
 def watch_desk(**_kwargs: object) -> None:
-    """Tell staff of nodes that are not well, of payments that need them, and of deposits that are late.
+    """Tell staff of nodes that are not well, of payments and wallets that need them, and of deposits that are late.
 
     In queue money, since it may be the workers of another one that are down.
     """
     now = timezone.now()
     watch.watch_payments(now)
+    watch.watch_retired_wallets(now)
     intake.watch_intake(now)
     watch.watch_nodes(now)
 

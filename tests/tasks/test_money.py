@@ -15,7 +15,7 @@ from tasks import money
 from tests.brokers import Message, broker_at, waiting
 from tests.desk import NOW, Desk, stages
 from transactions.chain import ChainUnavailableError, use_chain
-from transactions.models import Block, Transaction
+from transactions.models import Block, Transaction, Wallet
 from txnsite.celery import app
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -207,3 +207,11 @@ def test_a_sweep_that_the_broker_cuts_short_gives_the_looks_back(desk: Desk, mon
     looked_at = {row.pk: row.checks_done for row in Transaction.objects.all()}
     assert looked_at == {row.pk: int(row.pk in sent) for row in payments}
     assert Transaction.objects.filter(next_check_at__lte=timezone.now()).count() == 2
+
+
+def test_the_watch_over_the_desk_looks_at_retired_wallets_too(desk: Desk) -> None:
+    retired = desk.add_wallet()
+    columns = {"retired_at": NOW, "paused_at": NOW, "paused_reason": "x", "draining_at": NOW}
+    Wallet.objects.filter(pk=retired.pk).update(replaced_by=desk.wallet, **columns)
+    money.watch_desk()
+    assert Alert.objects.get(kind="wallet_paused").subject == retired.address

@@ -1,5 +1,6 @@
 """Ether that came without a transfer which the intake finds: booked by staff, no more of it than there is, and once."""
 
+import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -9,7 +10,7 @@ from pytest_django.fixtures import Settings
 
 from accounts.exceptions import AccountsError, AlreadyPostedError, BadAmountError, ReasonRequiredError
 from accounts.keys import deposit_address
-from accounts.models import Account, AccountKind, Journal
+from accounts.models import Account, AccountKind, Alert, Journal
 from tests.desk import ETHER, NETWORK_FEE, NOW, Desk, make_officer, write_deposit_seed
 from tests.staff import events
 from transactions.chain import ChainUnavailableError
@@ -40,7 +41,13 @@ def come(desk: Desk, wallet: Wallet, amount_in_wei: int = 5 * ETHER) -> None:
 
 
 def book(
-    desk: Desk, wallet: Wallet, amount_in_wei: int = 5 * ETHER, *, request_id: str = "form 1", reason: str = REASON
+    desk: Desk,
+    wallet: Wallet,
+    amount_in_wei: int = 5 * ETHER,
+    *,
+    request_id: str = "form 1",
+    reason: str = REASON,
+    now: dt.datetime = NOW,
 ) -> int:
     """Book what was found; return the journal's id."""
     return book_found(
@@ -49,7 +56,7 @@ def book(
         amount_in_wei=amount_in_wei,
         reason=reason,
         request_id=request_id,
-        now=NOW,
+        now=now,
         chain=desk.chain,
     ).journal_id
 
@@ -425,3 +432,31 @@ class TestProved:
         desk.take_in()
         assert prove_reserves(chain=desk.chain).is_clean
         desk.assert_books_balance()
+
+
+class TestADeepReorg:
+    def test_staff_are_told_of_what_was_booked_since(self, desk: Desk) -> None:
+        come(desk, desk.wallet)
+        journal_id = book(desk, desk.wallet)
+        desk.chain.reorg(5)
+        desk.follow()
+        alert = Alert.objects.get()
+        number = desk.chain.blocks[-1].header.number - 4
+        assert (alert.kind, alert.subject) == ("deep_reorg", f"ether found, block {number}")
+        assert f"journals #{journal_id}. " in alert.message
+
+    def test_not_of_what_was_booked_before_the_blocks_that_are_lost(self, desk: Desk) -> None:
+        come(desk, desk.wallet)
+        before = dt.datetime.fromtimestamp(desk.chain.blocks[-1].header.timestamp, dt.UTC)
+        book(desk, desk.wallet, now=before)
+        desk.mine(6)
+        desk.chain.reorg(5)
+        desk.follow()
+        assert not Alert.objects.exists()
+
+    def test_not_of_a_reorg_above_what_was_final(self, desk: Desk) -> None:
+        come(desk, desk.wallet)
+        book(desk, desk.wallet)
+        desk.chain.reorg(4)
+        desk.follow()
+        assert not Alert.objects.exists()

@@ -11,6 +11,7 @@ from tests.desk import ETHER, GWEI, Desk, crash_at, dies, make_address, make_off
 from transactions.models import Attempt, Transaction, Wallet
 from transactions.services.approvals import approve_payment
 from transactions.services.broadcast import has_work
+from transactions.services.wallet_care import resume
 
 POINTS = ["nonces.before_commit"]
 STRANGER = make_address(2**101)
@@ -82,6 +83,51 @@ class TestStrangers:
             ("payment", 1, "SUCCESSFUL"),
             ("stranger", 0, "SUCCESSFUL"),
         ]
+
+    def test_one_that_no_block_takes_is_told_to_staff(self, desk: Desk) -> None:
+        send_elsewhere(desk, 0)
+        later = desk.accept(now=timezone.now() + dt.timedelta(seconds=1))
+        desk.broadcast()
+        later.refresh_from_db()
+        assert (later.stage, later.wait_reason) == ("ACCEPTED", "wallet"), "no wallet can be given it"
+        assert wallet(desk).paused_at is None
+        assert not alerts()
+        Wallet.objects.update(unknown_since=timezone.now() - dt.timedelta(minutes=6))
+        desk.broadcast()
+        assert wallet(desk).paused_reason == (
+            "Transactions that this desk does not know wait in the node's pool from nonce 0 on (1 of them), and no "
+            "block takes them: whoever sent them has to replace them."
+        )
+        assert alerts() == ["wallet_paused"]
+        later.refresh_from_db()
+        assert (later.stage, later.wait_reason) == ("ACCEPTED", "wallet")
+
+    def test_a_wallet_that_is_resumed_looks_again_before_it_pays(self, desk: Desk) -> None:
+        hash_ = send_elsewhere(desk, 0)
+        payment = desk.accept()
+        desk.broadcast()
+        Wallet.objects.update(unknown_since=timezone.now() - dt.timedelta(minutes=6))
+        desk.broadcast()
+        for _ in range(2):
+            assert wallet(desk).paused_at is not None
+            resume(actor=make_officer(), wallet_id=desk.wallet.pk, reason="Looked", now=timezone.now())
+            desk.broadcast()
+        assert list(desk.chain.pool) == [hash_], "it pauses again as long as no block has it"
+        desk.mine()
+        resume(actor=make_officer(), wallet_id=desk.wallet.pk, reason="Replaced", now=timezone.now())
+        desk.run_to_the_end()
+        assert desk.chain.paid(payment.to_public_address) == [payment.transaction_amount_in_wei]
+        assert sorted(Transaction.objects.values_list("kind", "nonce")) == [("payment", 1), ("stranger", 0)]
+        desk.assert_books_balance()
+
+    def test_meanwhile_other_wallets_pay(self, desk: Desk) -> None:
+        hash_ = send_elsewhere(desk, 0)
+        second = desk.add_wallet()
+        payment = desk.accept(now=timezone.now() + dt.timedelta(seconds=1))
+        desk.broadcast()
+        payment.refresh_from_db()
+        assert (payment.stage, payment.wallet_id) == ("BROADCAST", second.pk)
+        assert hash_ in desk.chain.pool
 
     def test_ours_in_the_pool_is_no_stranger(self, desk: Desk) -> None:
         desk.accept_many(3)

@@ -192,6 +192,15 @@ class TestAlert:
         kept(at_work)
         assert not alert().is_open
 
+    def test_a_proof_at_an_older_block_resolves_nothing(self, at_work: Desk) -> None:
+        at_work.chain.blocks[8].balances[at_work.wallet.address] -= 1
+        kept(at_work)
+        assert kept(at_work, block_number=7).is_clean
+        assert alert().is_open
+        at_work.chain.blocks[8].balances[at_work.wallet.address] += 1
+        kept(at_work, block_number=8)
+        assert not alert().is_open
+
     @pytest.mark.parametrize("why", ["node down", "books only"])
     def test_what_was_not_compared_resolves_nothing(self, at_work: Desk, why: str) -> None:
         raise_alert(kind=AlertKind.BOOKS_DIFFER, subject=reserves_reports.ALERT_SUBJECT, message="x", now=NOW)
@@ -206,6 +215,27 @@ class TestAlert:
         with at_work.chain.outage():
             kept(at_work)
         assert not Alert.objects.exists()
+
+    def test_two_nights_without_the_chain_raise_one_of_their_own(self, at_work: Desk) -> None:
+        kept(at_work)
+        with at_work.chain.outage():
+            keep_report(prove(at_work), NOW + dt.timedelta(days=1))
+            assert not Alert.objects.exists()
+            row = keep_report(prove(at_work), NOW + dt.timedelta(days=2))
+        assert (alert().subject, alert().is_open) == ("chain not compared", True)
+        assert alert().message == (
+            "No report of the last 36 hours has compared the wallets with the chain, so nobody knows whether they hold "
+            f"what the books say. Reserves report #{row.pk}: The fake node is down."
+        )
+        keep_report(prove(at_work), NOW + dt.timedelta(days=2, minutes=1))
+        assert not alert().is_open
+
+    def test_a_chain_that_was_never_compared_raises_it_too(self, at_work: Desk) -> None:
+        with at_work.chain.outage():
+            kept(at_work)
+            assert not Alert.objects.exists()
+            keep_report(prove(at_work), NOW + dt.timedelta(days=2))
+        assert alert().subject == "chain not compared"
 
     def test_books_that_differ_raise_it_without_the_chain(self, at_work: Desk) -> None:
         tamper(at_work.account)

@@ -3,13 +3,15 @@
 import datetime as dt
 
 import pytest
+from pytest_django.fixtures import Settings
 
 from accounts.models import Alert
-from tests.desk import NOW, Desk
+from tests.desk import ETHER, NOW, Desk, make_officer
 from transactions.chain import NodeState, NodeTrouble
-from transactions.models import Transaction
+from transactions.models import Transaction, Wallet
 from transactions.services.sweep import order_move
-from transactions.services.watch import watch_nodes, watch_payments
+from transactions.services.wallet_care import resume
+from transactions.services.watch import watch_nodes, watch_payments, watch_retired_wallets
 
 LATER = NOW + dt.timedelta(minutes=6)
 
@@ -83,4 +85,53 @@ class TestPayments:
         desk.accept()
         Transaction.objects.update(wait_reason=reason)
         watch_payments(LATER)
+        assert open_alerts() == []
+
+
+class TestRetiredWallets:
+    @pytest.fixture
+    def retired(self, desk: Desk) -> Wallet:
+        """A wallet that was replaced by the desk's, and is empty."""
+        wallet = desk.add_wallet(balance_in_wei=0)
+        columns = {"retired_at": NOW, "paused_at": NOW, "paused_reason": "x", "draining_at": NOW}
+        Wallet.objects.filter(pk=wallet.pk).update(replaced_by=desk.wallet, **columns)
+        return wallet
+
+    def pay_in(self, desk: Desk, wallet: Wallet, amount_in_wei: int) -> None:
+        desk.pay_in(wallet.address, amount_in_wei)
+        desk.mine()
+        desk.take_in()
+        desk.mine(12)
+
+    def test_one_that_was_paid_to_until_staff_resume_it(self, desk: Desk, retired: Wallet) -> None:
+        watch_retired_wallets(NOW)
+        assert open_alerts() == []
+        self.pay_in(desk, retired, 5 * ETHER)
+        watch_retired_wallets(NOW)
+        assert open_alerts() == [("wallet_paused", retired.address)]
+        assert Alert.objects.get().message == (
+            "It is retired and holds 5 ETH: somebody pays to it still. Put its key back, resume it and rotate it again."
+        )
+        resume(actor=make_officer(), wallet_id=retired.pk, reason="Paid to", now=NOW)
+        watch_retired_wallets(NOW)
+        assert open_alerts() == []
+
+    def test_one_that_holds_less_again(self, desk: Desk, retired: Wallet, settings: Settings) -> None:
+        self.pay_in(desk, retired, 5 * ETHER)
+        watch_retired_wallets(NOW)
+        settings.SWEEP_MIN_IN_WEI = 5 * ETHER + 1
+        watch_retired_wallets(NOW)
+        assert open_alerts() == []
+
+    def test_not_for_what_is_not_worth_moving(self, desk: Desk, retired: Wallet, settings: Settings) -> None:
+        settings.SWEEP_MIN_IN_WEI = ETHER
+        self.pay_in(desk, retired, ETHER - 1)
+        watch_retired_wallets(NOW)
+        assert open_alerts() == []
+        self.pay_in(desk, retired, 1)
+        watch_retired_wallets(NOW)
+        assert open_alerts() == [("wallet_paused", retired.address)]
+
+    def test_not_for_wallets_that_pay(self, desk: Desk) -> None:
+        watch_retired_wallets(NOW)
         assert open_alerts() == []

@@ -15,7 +15,7 @@ from transactions.chain.types import BlockHeader
 from transactions.models import Block, Deposit, Transaction, Wallet
 from transactions.services import deposits
 from transactions.services.moves import move_transactions
-from transactions.services.reverse import reverse_settlements
+from transactions.services.reverse import reverse_settlements, tell_of_found_ether
 from transactions.states import DepositStatus, Stage
 
 logger = logging.getLogger(__name__)
@@ -122,12 +122,15 @@ def _change_branch(chain: Chain, head: BlockHeader, from_number: int) -> list[in
         return []
     logger.warning("The chain has changed above block %s: %s blocks recorded anew.", fork_number, len(path))
     with db_transaction.atomic():
+        final_lost = _oldest_final_above(fork_number)
         Block.objects.filter(number__gt=fork_number).delete()
         _save(path)
         # Their rows before any account, as who settles one of them at this moment locks them.
         taken_back = _take_back(fork_number)
         deposits.take_back(fork_number, timezone.now())
         _keep_booked(fork_number, head.number)
+        if final_lost is not None:
+            tell_of_found_ether(final_lost, timezone.now())
         return taken_back
 
 
@@ -138,6 +141,14 @@ def _keep_booked(fork_number: int, head_number: int) -> None:
     """
     until = head_number + settings.CONFIRMATIONS
     Wallet.objects.filter(opened_at_block__gt=fork_number).update(opened_at_block=until)
+
+
+def _oldest_final_above(fork_number: int) -> Block | None:
+    """Return the first recorded block above a fork if it was final."""
+    newest_number = Block.newest_number()
+    if newest_number is None or fork_number + 1 > newest_number - settings.CONFIRMATIONS:
+        return None
+    return Block.objects.filter(number__gt=fork_number).order_by("number").first()
 
 
 def _find_fork(chain: Chain, from_number: int) -> int | None:

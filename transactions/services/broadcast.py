@@ -66,10 +66,10 @@ def broadcast_payments(chain: Chain | None = None) -> int:
         wallets = signing_wallets()
         signers = _load_signers(wallets)
         taken = _resend(signers, chain) + _mend(signers, chain)
-        if not any(wallet.takes_payments for wallet in signers):
-            _wait_for_wallets(wallets)
         if signers:
             taken += _broadcast_batches(signers, chain)
+        if not any(wallet.takes_payments for wallet in signers):
+            _wait_for_wallets(wallets)
         _tell_unclear()
         return taken
 
@@ -127,8 +127,11 @@ def _mend(signers: Signers, chain: Chain) -> int:
 
 
 def _wait_for_wallets(wallets: list[Wallet]) -> None:
-    """Say what payments wait for while no wallet can be given any."""
-    paying = [wallet for wallet in wallets if wallet.takes_payments]
+    """Say what payments wait for while no wallet can be given any.
+
+    One whose nonces are being checked can't, even to those that none of its transactions may have paid.
+    """
+    paying = [wallet for wallet in wallets if wallet.takes_payments and wallet.unknown_since is None]
     if not paying:
         reason = WaitReason.WALLET
     elif _load_signers(paying):

@@ -48,7 +48,7 @@ def may_send(wallet: Wallet, signer: Signer, terms: BroadcastTerms, chain: Chain
     count = terms.nonces[wallet.address]
     if max(count.latest, count.pending) > wallet.next_nonce:
         _set_unknown_since(wallet, wallet.unknown_since or timezone.now())
-        _take_in_strangers(wallet, count.latest, chain)
+        _take_in_strangers(wallet, count, chain)
         return False
     _set_unknown_since(wallet, None)
     if count.pending < wallet.next_nonce:
@@ -153,28 +153,42 @@ def unsigned_attempt(row: Transaction, wallet: Wallet, mined: MinedTransaction) 
     )
 
 
-def _take_in_strangers(wallet: Wallet, nonce_count: int, chain: Chain) -> None:
-    """Look up what used the nonces from the wallet's next one on, and take in what can't be one of our payments."""
-    nonces = range(wallet.next_nonce, min(nonce_count, wallet.next_nonce + AT_ONCE))
+def _take_in_strangers(wallet: Wallet, count: NonceCount, chain: Chain) -> None:
+    """Look up what used the nonces from the wallet's next one on, and take in what can't be one of our payments.
+
+    What no block holds yet is waited for, and so is what no node can tell; when that takes too long, staff are asked.
+    """
+    nonces = range(wallet.next_nonce, min(count.latest, wallet.next_nonce + AT_ONCE))
+    if not nonces:
+        in_pool = count.pending - wallet.next_nonce
+        _ask_staff_if_late(
+            wallet,
+            f"Transactions that this desk does not know wait in the node's pool from nonce {wallet.next_nonce} on "
+            f"({in_pool} of them), and no block takes them: whoever sent them has to replace them.",
+        )
+        return
     try:
-        found = chain.transactions_of(wallet.address, nonces) if nonces else {}
+        found = chain.transactions_of(wallet.address, nonces)
     except ChainError as error:
         logger.warning("The node can't tell what used the nonces of %s: %s", wallet, error)
         return
     for nonce in nonces:
         mined = found.get(nonce)
         if mined is None:
-            break
+            reason = f"No node can tell what used nonce {nonce}: one that keeps older blocks has to be asked."
+            _ask_staff_if_late(wallet, reason)
+            return
         candidates = _candidates(mined)
         if candidates:
             pause_wallet(wallet, _ask_staff(mined, candidates), timezone.now())
             return
         if not take_in_stranger(wallet, mined):
             return
-    else:
-        return
+
+
+def _ask_staff_if_late(wallet: Wallet, reason: str) -> None:
+    """Pause a wallet whose transactions have been unknown for long."""
     if wallet.unknown_since is not None and timezone.now() - wallet.unknown_since > PATIENCE:
-        reason = f"No node can tell what used nonce {nonce}: one that keeps older blocks has to be asked."
         pause_wallet(wallet, reason, timezone.now())
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction as db_transaction
+from django.db.models import Max
 
 from accounts.exceptions import AccountsError
 from accounts.keys import BadSignatureError, SignerUnavailableError, load_signer, recover_message, sign_message
@@ -24,10 +25,17 @@ logger = logging.getLogger(__name__)
 
 FORMAT = "txnsite reserves report 1"
 ALERT_SUBJECT = "books and chain"
+NOT_COMPARED_SUBJECT = "chain not compared"
+
+COMPARED_WITHIN = dt.timedelta(hours=36)
+"""How old the newest comparison with the chain may be: two nights without one are too many."""
 
 
 def keep_report(proof: Proof, now: dt.datetime) -> ReservesReport:
-    """Save what was found, to be signed; raise the alert when anything differs, resolve it when all was proved."""
+    """Save what was found, to be signed; raise the alert when anything differs, resolve it when all was proved.
+
+    A proof at an older block than the newest that differed resolves nothing.
+    """
     holdings = proof.holdings
     with db_transaction.atomic():
         row = ReservesReport.objects.create(
@@ -43,9 +51,32 @@ def keep_report(proof: Proof, now: dt.datetime) -> ReservesReport:
         )
         if row.differences_total:
             raise_alert(kind=AlertKind.BOOKS_DIFFER, subject=ALERT_SUBJECT, message=_tell(row, proof), now=now)
-        elif row.is_clean:
+        elif row.is_clean and not _differed_above(row):
             resolve_alert(kind=AlertKind.BOOKS_DIFFER, subject=ALERT_SUBJECT, now=now)
+        _watch_comparisons(row, now)
     return row
+
+
+def _watch_comparisons(row: ReservesReport, now: dt.datetime) -> None:
+    """Raise the alert when reports have not compared the chain for long; the next that does resolves it."""
+    if row.is_compared:
+        resolve_alert(kind=AlertKind.BOOKS_DIFFER, subject=NOT_COMPARED_SUBJECT, now=now)
+        return
+    since = now - COMPARED_WITHIN
+    compared = ReservesReport.objects.filter(block_number__isnull=False, made_at__gt=since)
+    if ReservesReport.objects.filter(made_at__lte=since).exists() and not compared.exists():
+        hours = COMPARED_WITHIN // dt.timedelta(hours=1)
+        message = (
+            f"No report of the last {hours} hours has compared the wallets with the chain, so nobody knows whether "
+            f"they hold what the books say. {row}: {row.not_compared}"
+        )
+        raise_alert(kind=AlertKind.BOOKS_DIFFER, subject=NOT_COMPARED_SUBJECT, message=message, now=now)
+
+
+def _differed_above(row: ReservesReport) -> bool:
+    """Say whether something differed at a later block than the report's, about which the report says nothing then."""
+    differed = ReservesReport.objects.filter(differences_total__gt=0).aggregate(block=Max("block_number"))["block"]
+    return differed is not None and row.block_number is not None and row.block_number < differed
 
 
 def write_text(proof: Proof, now: dt.datetime) -> str:

@@ -15,10 +15,12 @@ from django.db.models import Exists, OuterRef
 from accounts.ledger import HoldDraft, JournalDraft, hold_again, post, system_account
 from accounts.models import AccountKind, AlertKind, Entry, Journal, JournalKind
 from accounts.services.alerts import raise_alert
-from transactions.models import Transaction
+from transactions.models import Block, Transaction
 from transactions.services.moves import move_transactions
 from transactions.services.watchdog import first_check_at
 from transactions.states import Kind, Stage, Status
+
+NAMED_MAX = 20
 
 
 def reverse_settlements(ids: Sequence[int], now: dt.datetime) -> list[int]:
@@ -86,11 +88,29 @@ def recoveries_of(sources: Sequence[str]) -> list[JournalDraft]:
     ]
 
 
+def tell_of_found_ether(lost: Block, now: dt.datetime) -> None:
+    """Raise the alert for what was booked as found after a final block that has left the chain: it may be gone too.
+
+    No row says in which block such ether came, so staff have to look.
+    """
+    made_at = dt.datetime.fromtimestamp(lost.timestamp, dt.UTC)
+    booked = Journal.objects.filter(kind=JournalKind.FOUND, created_at__gte=made_at).order_by("pk")
+    ids = list(booked.values_list("pk", flat=True)[: NAMED_MAX + 1])
+    if not ids:
+        return
+    named = ", ".join(f"#{journal_id}" for journal_id in ids[:NAMED_MAX]) + (", …" if len(ids) > NAMED_MAX else "")
+    message = (
+        f"A reorg has undone blocks from {lost.number} on, final ones among them. Ether that was booked as found since "
+        f"may be gone with them: journals {named}. Check the ledger: a wallet of theirs has less than its books then."
+    )
+    raise_alert(kind=AlertKind.DEEP_REORG, subject=f"ether found, block {lost.number}", message=message, now=now)
+
+
 def _alert(moved: Sequence[int], made_up: Mapping[str, int], now: dt.datetime) -> None:
-    numbers = ", ".join(f"#{row_id}" for row_id in moved[:20])
+    numbers = ", ".join(f"#{row_id}" for row_id in moved[:NAMED_MAX])
     message = (
         f"A reorg deeper than {settings.CONFIRMATIONS} blocks has undone {len(moved)} settled transactions ({numbers}"
-        f"{', …' if len(moved) > 20 else ''}). They were taken back in the ledger and are followed anew."
+        f"{', …' if len(moved) > NAMED_MAX else ''}). They were taken back in the ledger and are followed anew."
     )
     raise_alert(kind=AlertKind.DEEP_REORG, subject=f"from #{moved[0]}", message=message, now=now)
     for source, wei in made_up.items():

@@ -1,14 +1,16 @@
-"""Look after the desk: tell staff of nodes that are not well, and of payments that will not go on without people."""
+"""Look after the desk: tell staff of nodes that are not well, and of payments and ether that need people to go on."""
 
 import datetime as dt
 
+from django.conf import settings
 from django.db.models import Count
 
 from accounts.models import AlertKind
+from accounts.money import format_ether
 from accounts.services.alerts import raise_alert, resolve_alert
 from transactions.chain.client import Chain, get_chain
 from transactions.chain.exceptions import ChainError
-from transactions.models import Transaction
+from transactions.models import Transaction, Wallet
 from transactions.states import Kind, Stage, Status, WaitReason
 
 PATIENCE = dt.timedelta(minutes=5)
@@ -61,6 +63,21 @@ def watch_payments(now: dt.datetime) -> None:
         count = counts.get(reason.value, 0)
         message = f"{count} payments have waited for more than {PATIENCE.seconds // 60} minutes: {reason.label}."
         _raise_or_resolve(AlertKind.PAYMENT_STUCK, f"waiting: {reason.value}", message if count else "", now)
+
+
+def watch_retired_wallets(now: dt.datetime) -> None:
+    """Raise an alert for each retired wallet that was paid to since, as far as it is worth moving; resolve the others'.
+
+    None of these is paused for anything else, and who resumes one knows of it.
+    """
+    for wallet in Wallet.objects.filter(retired_at__isnull=False).select_related("account"):
+        held = -wallet.account.current_balance_in_wei
+        message = (
+            f"It is retired and holds {format_ether(held)} ETH: somebody pays to it still. Put its key back, resume it "
+            "and rotate it again."
+        )
+        worth_it = held >= settings.SWEEP_MIN_IN_WEI
+        _raise_or_resolve(AlertKind.WALLET_PAUSED, wallet.address, message if worth_it else "", now)
 
 
 def _raise_or_resolve(kind: AlertKind, subject: str, message: str, now: dt.datetime) -> None:
