@@ -9,6 +9,7 @@ from bench.processors import ProcessorWatch
 from bench.watch import broadcast_times, wait_until_none
 from tasks.nudge import nudge_broadcast
 from transactions.models import Wallet
+from transactions.services.follow import follow_chain
 from txnsite.stack.process import wait_for
 
 WARM_SECONDS = 0.25
@@ -58,7 +59,10 @@ def _warm_up(payers: list[Payer], *, in_a_row: int) -> None:
 
 
 def _wait_until_mined(desk: Desk, wallet: Wallet) -> None:
-    """Let the node empty its pool, so that each repeat meets the same one."""
+    """Let the node empty its pool, so that each repeat meets the same one, and the desk hear of it.
+
+    Else what it has sent would still be in flight, of which there may be so much (WALLET_IN_FLIGHT_MAX).
+    """
     wallet.refresh_from_db(fields=["next_nonce"])
     wait_for(
         lambda: desk.anvil.nonce(wallet.address) == wallet.next_nonce,
@@ -66,3 +70,4 @@ def _wait_until_mined(desk: Desk, wallet: Wallet) -> None:
         timeout_seconds=60,
         every_seconds=0.2,
     )
+    follow_chain()
