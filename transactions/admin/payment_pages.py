@@ -7,10 +7,10 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
+from accounts.admin.asking import ask
 from accounts.admin.base import staff_user
 from accounts.admin.forms import ReasonForm
 from tasks.cancelling import cancel_payment
-from transactions.admin.asking import ask
 from transactions.exceptions import TransactionsError
 from transactions.models import Transaction
 from transactions.states import Kind, Status

@@ -10,13 +10,13 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts.admin.asking import ask
 from accounts.admin.base import as_number, staff_user
 from accounts.admin.forms import ReasonField, ReasonForm
 from accounts.exceptions import AccountsError
 from accounts.money import format_ether
 from tasks.exceptions import TasksError
 from tasks.staff import start_sweep
-from transactions.admin.asking import ask
 from transactions.chain.exceptions import ChainError
 from transactions.exceptions import TransactionsError
 from transactions.models import Wallet
