@@ -7,7 +7,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.desk import ETHER, Desk, stages
-from tests.pages import text_of
+from tests.pages import links_of, text_of
 from tests.staff import Staff, events, make_staff
 from tests.transactions.test_nonces import send_elsewhere
 from transactions.chain import use_chain
@@ -70,7 +70,7 @@ class TestWallets:
         post(operator, wallet_page(desk, "pause"), reason="x")
         shown = operator.client.get(page).content.decode()
         assert "Resume…" in shown
-        assert "Tell the unknown transaction…" in shown
+        assert "Tell the unknown transaction…" not in shown, "the chain holds none"
         assert "Pause…" not in shown
 
     def test_wallets_are_filtered_by_state(self, operator: Staff, desk: Desk) -> None:
@@ -127,6 +127,22 @@ class TestIdentify:
         assert "Taken in: 0x" in post(operator, page, payment=payment.pk, reason="looked it up")
         assert stages([payment]) == ["SIGNED"]
         assert len(events("wallet.nonce_identified")) == 1
+
+    def test_the_wallets_page_leads_there(self, operator: Staff, desk: Desk) -> None:
+        self.lose_the_memory(desk)
+        wallet = reverse("admin:transactions_wallet_change", args=[desk.wallet.pk])
+        assert wallet_page(desk, "identify") in links_of(operator.client.get(wallet))
+
+    def test_where_nothing_is_unknown_nothing_is_asked(self, operator: Staff, desk: Desk) -> None:
+        for words in ("Only a paused wallet's", "No node knows a transaction"):
+            answer = operator.client.get(wallet_page(desk, "identify"), follow=True)
+            assert answer.redirect_chain == [(reverse("admin:transactions_wallet_change", args=[desk.wallet.pk]), 302)]
+            assert words in text_of(answer)
+            post(operator, wallet_page(desk, "pause"), reason="maintenance")
+        desk.chain.down = True
+        answer = operator.client.get(wallet_page(desk, "identify"), follow=True)
+        assert "No node knows" not in text_of(answer), "a node that is down says nothing"
+        assert answer.redirect_chain
 
     @pytest.mark.parametrize("fields", [{}, {"payment": 1, "is_none_of_ours": "on"}, {"payment": 999}])
     def test_an_unclear_or_wrong_answer_changes_nothing(

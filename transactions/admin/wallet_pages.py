@@ -81,6 +81,12 @@ def change_state(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: in
 def identify(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: int) -> HttpResponse:
     """Ask what the transaction was that used a paused wallet's next nonce, and take it in as that."""
     wallet = _wallet(model_admin, request, wallet_id)
+    if request.method != "POST":
+        try:
+            wallet_care.find_unknown(wallet_id=wallet.pk)
+        except (TransactionsError, ChainError) as error:
+            model_admin.message_user(request, str(error), messages.WARNING)
+            return HttpResponseRedirect(_page(wallet))
     form = IdentifyForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
@@ -99,7 +105,7 @@ def identify(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: int) -
     context = {
         "title": f"Nonce {wallet.next_nonce} of {wallet}",
         "verb": "Take it in",
-        "meaning": wallet.paused_reason or "This wallet isn't paused: nothing of it is unknown.",
+        "meaning": wallet.paused_reason,
     }
     return ask(model_admin, request, form, back=_page(wallet), **context)
 

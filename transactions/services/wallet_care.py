@@ -12,6 +12,7 @@ from accounts.money import format_ether
 from accounts.services.alerts import raise_alert, resolve_alert
 from accounts.services.audit import clean_reason, record_audit
 from transactions.chain.client import Chain, get_chain
+from transactions.chain.types import MinedTransaction
 from transactions.exceptions import NonceNotUnknownError, NotTheSamePaymentError, WalletStateError
 from transactions.models import Transaction, Wallet
 from transactions.services.attempts import insert_attempts
@@ -109,12 +110,7 @@ def identify_nonce(
     :raises ChainError: when no node answers.
     """
     reason = clean_reason(reason)
-    wallet = Wallet.objects.filter(pk=wallet_id, paused_at__isnull=False).first()
-    if wallet is None:
-        raise NonceNotUnknownError("Only a paused wallet's transactions are told apart by hand.")
-    mined = (chain or get_chain()).transactions_of(wallet.address, [wallet.next_nonce]).get(wallet.next_nonce)
-    if mined is None:
-        raise NonceNotUnknownError
+    wallet, mined = find_unknown(wallet_id=wallet_id, chain=chain)
     with db_transaction.atomic():
         if payment_id is None:
             done = take_in_stranger(wallet, mined)
@@ -144,6 +140,21 @@ def identify_nonce(
         details = {"nonce": mined.nonce, "hash": mined.hash, "payment": payment_id}
         record_audit(actor=actor, action="wallet.nonce_identified", target=wallet, reason=reason, details=details)
     return mined.hash
+
+
+def find_unknown(*, wallet_id: int, chain: Chain | None = None) -> tuple[Wallet, MinedTransaction]:
+    """Return a paused wallet and the transaction that used its next nonce: what staff are to tell apart.
+
+    :raises NonceNotUnknownError: when the wallet isn't paused, or no node knows such a transaction.
+    :raises ChainError: when no node answers.
+    """
+    wallet = Wallet.objects.filter(pk=wallet_id, paused_at__isnull=False).first()
+    if wallet is None:
+        raise NonceNotUnknownError("Only a paused wallet's transactions are told apart by hand.")
+    mined = (chain or get_chain()).transactions_of(wallet.address, [wallet.next_nonce]).get(wallet.next_nonce)
+    if mined is None:
+        raise NonceNotUnknownError
+    return wallet, mined
 
 
 def watch_balances(now: dt.datetime, *, chain: Chain | None = None) -> None:
