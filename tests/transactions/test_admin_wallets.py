@@ -58,6 +58,11 @@ class TestWallets:
         post(operator, wallet_page(desk, "pause"), reason=" ")
         assert now(desk).paused_at is None
 
+    def test_a_reason_has_at_most_500_characters(self, operator: Staff, desk: Desk) -> None:
+        assert 'maxlength="500"' in operator.client.get(wallet_page(desk, "pause")).content.decode()
+        assert "at most 500 characters (it has 501)" in post(operator, wallet_page(desk, "pause"), reason=501 * "x")
+        assert now(desk).paused_at is None
+
     def test_what_is_so_already_is_told(self, operator: Staff, desk: Desk) -> None:
         told = post(operator, wallet_page(desk, "resume"), reason="x")
         assert "neither paused nor draining" in told
