@@ -58,7 +58,7 @@ class TransactionAdmin(ReadOnlyAdmin):
                 )
             },
         ),
-        ("Watchdog", {"fields": ("next_check_at", "checks_done", "idempotency_key")}),
+        ("Watchdog", {"fields": ("next_check_at", "checks_done", "idempotency_key"), "classes": ("collapse",)}),
     )
 
     def find(self, term: str) -> Q:

@@ -69,7 +69,7 @@ class RoleFilter(admin.SimpleListFilter):
 
 @admin.register(Wallet)
 class WalletAdmin(ReadOnlyAdmin):
-    list_display = ("address", "purpose", "state", "ether", "next_nonce", "in_flight")
+    list_display = ("address", "state", "ether", "purpose", "next_nonce", "in_flight")
     list_filter = (RoleFilter, StateFilter)
     change_form_template = "admin/transactions/wallet/change_form.html"
     change_list_template = "admin/transactions/wallet/change_list.html"
