@@ -7,21 +7,23 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from accounts.cache import cache_commands
-from accounts.models import AlertKind
+from accounts.models import AlertKind, User
 from accounts.services.alerts import raise_alert
 from tasks.progress import describe_failure, track_run
 from tasks.sweeping import SWEEP, sweep_now
 from transactions.chain.exceptions import ChainError, ChainForkError
+from transactions.exceptions import WalletStateError
 from transactions.services import intake, reconcile, reserves_reports, sweep, watch
 from transactions.services.broadcast import broadcast_payments, has_work
 from transactions.services.follow import follow_chain
 from transactions.services.queue import measure_queue
-from transactions.services.wallet_care import watch_balances
+from transactions.services.wallet_care import resume, watch_balances
 from transactions.services.watchdog import claim_overdue, return_claims
 
 logger = logging.getLogger(__name__)
 
 NUDGED_KEY = "nudged:broadcast"
+RESUME = "Resume a retired wallet"
 
 
 @shared_task
@@ -90,6 +92,21 @@ def sweep_chosen(run_id: str, wallet_ids: list[int] | None, **_kwargs: object) -
             progress.finish(sweep_now(wallet_ids))
         except ChainError as error:
             progress.fail(describe_failure(error))
+
+
+@shared_task
+def resume_retired(run_id: str, actor_id: int, wallet_id: int, reason: str, **_kwargs: object) -> None:
+    """Resume a retired wallet: only workers of this queue can see whether its key is back."""
+    with track_run(run_id, name=RESUME) as progress:
+        if progress is None:
+            return
+        actor = User.objects.get(pk=actor_id)
+        try:
+            wallet = resume(actor=actor, wallet_id=wallet_id, reason=reason, now=timezone.now())
+        except WalletStateError as error:
+            progress.fail(describe_failure(error))
+        else:
+            progress.finish(f"Resumed: {wallet}. Run rotate_key for it to have it emptied and retired again.")
 
 
 @shared_task

@@ -19,6 +19,17 @@ TICKS_KEPT = 10
 """After an outage of the workers at most so many seconds' worth of ticks is still run; older ones have expired."""
 NIGHTLY_EXPIRY_SECONDS = 12 * 3600
 
+WHILE_OFF = {
+    "Follow the chain": "Payments are not followed while it is off, and none is settled.",
+    "Watch overdue payments": "Payments that hang are not looked after while it is off.",
+    "Take in blocks": "Deposits are not seen while it is off.",
+    "Watch the desk": "Nobody is told of payments, nodes and deposits that need help while it is off.",
+    "Watch wallets": "Nobody is told that a wallet holds too little while it is off.",
+    "Mail alerts": "Alerts are not sent by e-mail while it is off.",
+    "Check the ledger": "Books and reserves are not proved at night while it is off.",
+}
+"""What stops with a schedule that money depends on."""
+
 
 @db_transaction.atomic
 def create_default_schedules() -> list[str]:
@@ -39,6 +50,12 @@ def create_default_schedules() -> list[str]:
 def is_default(name: str) -> bool:
     """Return whether a schedule is one of the desk's own."""
     return name in settings.DEFAULT_SCHEDULES
+
+
+def stopped() -> list[str]:
+    """Return what does not happen now since a schedule that money depends on is switched off or gone, in sentences."""
+    running = set(PeriodicTask.objects.filter(name__in=WHILE_OFF, enabled=True).values_list("name", flat=True))
+    return [f"{name}: {words}" for name, words in WHILE_OFF.items() if name not in running]
 
 
 def _timing(terms: dict[str, Any]) -> dict[str, Any]:

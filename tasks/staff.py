@@ -15,7 +15,7 @@ from tasks.books import CHECK_LEDGER
 from tasks.exceptions import BrokerUnavailableError, NothingChosenError
 from tasks.housekeeping import check_ledger, reconcile_selected
 from tasks.models import TaskRun, TaskStatus
-from tasks.money import sweep_chosen
+from tasks.money import RESUME, resume_retired, sweep_chosen
 from tasks.progress import QUEUE_EXPIRY_SECONDS, create_run, fail_run
 from tasks.sweeping import SWEEP
 from transactions.models import Transaction, Wallet
@@ -87,6 +87,18 @@ def start_sweep(*, actor: User, wallet_ids: Sequence[int] | None, reason: str) -
                 actor=actor, action="wallet.sweep_started", targets=rows, reason=reason, details=details
             )
     _enqueue(run, sweep_chosen, (str(run.pk), ids))
+    return run
+
+
+def start_resumption(*, actor: User, wallet_id: int, reason: str) -> TaskRun:
+    """Have a retired wallet resumed where its key has to be; return the run to watch. Its end records the audit event.
+
+    :raises ReasonRequiredError: when no reason is given.
+    :raises BrokerUnavailableError: when no worker can be told.
+    """
+    reason = clean_reason(reason)
+    run = create_run(name=RESUME, owner=actor)
+    _enqueue(run, resume_retired, (str(run.pk), actor.pk, wallet_id, reason))
     return run
 
 

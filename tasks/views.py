@@ -15,6 +15,7 @@ from accounts.signed_in import PageRequest, signed_in
 from tasks.exceptions import TaskRunNotFoundError
 from tasks.models import TaskRun, TaskStatus
 from tasks.queries import describe_run, task_run_for
+from tasks.results import link_to_results
 from txnsite.exceptions import BadTokenError, UnauthorizedError
 from txnsite.problems import problem
 
@@ -49,6 +50,7 @@ def _task_page(request: PageRequest, task_run_id: uuid.UUID) -> HttpResponse:
         "succeeded": run.status == TaskStatus.SUCCESSFUL,
         "seen": seen,
         "poll_seconds": POLL_SECONDS,
+        "results": link_to_results(run, request.user),
     }
     if not request.htmx:
         return render(request, "tasks/taskrun_detail.html", context)

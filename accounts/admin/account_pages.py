@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 
+from accounts.admin.asking import ask
 from accounts.admin.base import as_number, staff_user
 from accounts.admin.forms import AdjustmentForm, ReasonForm
 from accounts.exceptions import AccountsError, InsufficientFundsError
@@ -43,8 +43,9 @@ def change_frozen(model_admin: "AccountAdmin", request: HttpRequest, *, freeze: 
         return _back(accounts)
     verb = "Freeze" if freeze else "Unfreeze"
     title = f"{verb} {accounts[0]}" if len(accounts) == 1 else f"{verb} {len(accounts)} accounts"
-    context = {"title": title, "verb": verb, "freeze": freeze, "accounts": accounts, "form": form}
-    return _render(model_admin, request, "admin/accounts/account/freeze.html", context)
+    back = reverse("admin:accounts_account_changelist")
+    context: dict[str, Any] = {"title": title, "verb": verb, "back": back, "freeze": freeze, "accounts": accounts}
+    return ask(model_admin, request, form, template="admin/accounts/account/freeze.html", **context)
 
 
 def change_balance(model_admin: "AccountAdmin", request: HttpRequest, account_id: int, *, credit: bool) -> HttpResponse:
@@ -64,11 +65,11 @@ def change_balance(model_admin: "AccountAdmin", request: HttpRequest, account_id
         if not form.errors and account.available_balance_in_wei + change < 0:
             form.add_error("amount", str(InsufficientFundsError()))
     verb = "Credit" if credit else "Debit"
-    context = {
+    context: dict[str, Any] = {
         "title": f"{verb} {account}",
         "verb": verb,
+        "back": reverse("admin:accounts_account_change", args=[account.pk]),
         "account": account,
-        "form": form,
         "is_review": is_valid and not form.errors and "change" not in request.POST,
         "change_in_wei": change,
         "balances": [
@@ -76,7 +77,7 @@ def change_balance(model_admin: "AccountAdmin", request: HttpRequest, account_id
             ("Available balance", account.available_balance_in_wei, account.available_balance_in_wei + change),
         ],
     }
-    return _render(model_admin, request, "admin/accounts/account/adjust.html", context)
+    return ask(model_admin, request, form, template="admin/accounts/account/adjust.html", **context)
 
 
 def _adjust(
@@ -113,8 +114,3 @@ def _back(accounts: list[Account]) -> HttpResponse:
     if len(accounts) == 1:
         return HttpResponseRedirect(reverse("admin:accounts_account_change", args=[accounts[0].pk]))
     return HttpResponseRedirect(reverse("admin:accounts_account_changelist"))
-
-
-def _render(model_admin: "AccountAdmin", request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
-    frame = {**model_admin.admin_site.each_context(request), "opts": model_admin.opts, "media": model_admin.media}
-    return TemplateResponse(request, template, {**frame, **context})

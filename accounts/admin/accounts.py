@@ -140,15 +140,8 @@ class AccountAdmin(DeskAdmin):
             return None
         return HttpResponseRedirect(reverse(f"admin:accounts_account_{page}", args=ids))
 
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> Any:
-        allowed = {"may_freeze": self.has_freeze_permission(request), "may_adjust": self.has_adjust_permission(request)}
-        return super().changeform_view(request, object_id, form_url, {**allowed, **(extra_context or {})})
+    def offers(self, request: HttpRequest) -> dict[str, bool]:
+        return {"may_freeze": self.has_freeze_permission(request), "may_adjust": self.has_adjust_permission(request)}
 
     @admin.display(description="#", ordering="id")
     def number(self, account: Account) -> int:

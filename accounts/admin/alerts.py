@@ -1,18 +1,47 @@
 """Alerts: what is wrong now first; staff acknowledge, and only what finds it right again resolves."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.text import Truncator
 
 from accounts.admin import cells
 from accounts.admin.base import ReadOnlyAdmin, as_number, staff_user
-from accounts.models import Alert
+from accounts.models import Alert, AlertKind
 from accounts.services.alerts import acknowledge_alert
+from transactions.models import Deposit, ReservesReport, Transaction, Wallet
 
 AT_ONCE_MAX = 100
+SHORT_LENGTH = 160
+"""How much of a message a list shows; its page shows all of it."""
+
+
+def _wallet(alert: Alert) -> tuple[str, str]:
+    return "The wallet", cells.list_url(Wallet, q=alert.subject.split()[0])
+
+
+def _newest_report(alert: Alert) -> tuple[str, str]:
+    newest = ReservesReport.objects.order_by("-pk").values_list("pk", flat=True).first()
+    if newest is None:
+        return "Reserves reports", cells.list_url(ReservesReport)
+    return f"Newest reserves report (#{newest})", reverse("admin:transactions_reservesreport_change", args=[newest])
+
+
+_PAGES: dict[AlertKind, Callable[[Alert], tuple[str, str]]] = {
+    AlertKind.WALLET_BALANCE_LOW: _wallet,
+    AlertKind.WALLET_PAUSED: _wallet,
+    AlertKind.NONCE_DRIFT: _wallet,
+    AlertKind.BOOKS_DIFFER: _newest_report,
+    AlertKind.PAYMENT_STUCK: lambda _: ("Payments under way", cells.list_url(Transaction, status__exact="PENDING")),
+    AlertKind.QUEUE_FULL: lambda _: ("Payments that wait", cells.list_url(Transaction, stage__exact="ACCEPTED")),
+    AlertKind.INTAKE_LATE: lambda _: ("Deposits", cells.list_url(Deposit)),
+}
+"""Where staff see what an alert of a kind is about."""
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -35,7 +64,9 @@ class StateFilter(admin.SimpleListFilter):
 
 @admin.register(Alert)
 class AlertAdmin(ReadOnlyAdmin):
-    list_display = ("id", "kind", "subject", "message", "state", "opened", "last_seen", "times_seen", "acknowledged_by")
+    list_display = (
+        "id", "kind", "subject", "short_message", "state", "opened", "last_seen", "times_seen", "acknowledged_by",
+    )  # fmt: skip
     list_display_links = ("id", "kind")
     list_filter = ("kind", StateFilter, "opened_at")
     list_select_related = ("acknowledged_by",)
@@ -47,6 +78,7 @@ class AlertAdmin(ReadOnlyAdmin):
         "kind",
         "subject",
         "message",
+        "place",
         "state",
         "opened_at",
         "last_seen_at",
@@ -76,6 +108,15 @@ class AlertAdmin(ReadOnlyAdmin):
         actor, now = staff_user(request), timezone.now()
         count = sum(acknowledge_alert(actor=actor, alert_id=alert_id, now=now) for alert_id in ids)
         self.message_user(request, f"Acknowledged: {count} of {len(ids)} chosen.", messages.SUCCESS)
+
+    @admin.display(description="message")
+    def short_message(self, alert: Alert) -> str:
+        return Truncator(alert.message).chars(SHORT_LENGTH)
+
+    @admin.display(description="see also")
+    def place(self, alert: Alert) -> Any:
+        page = _PAGES.get(AlertKind(alert.kind))
+        return cells.links(page(alert)) if page is not None else cells.EMPTY
 
     @admin.display(description="state")
     def state(self, alert: Alert) -> Any:

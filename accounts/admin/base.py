@@ -74,6 +74,23 @@ class DeskAdmin(ModelAdmin):
         query = urlencode({"target_type": self.opts.label_lower, "target_id": unquote(object_id)})
         return HttpResponseRedirect(f"{reverse('admin:accounts_auditevent_changelist')}?{query}")
 
+    def offers(self, request: HttpRequest) -> dict[str, bool]:
+        """Return what somebody may do, as `may_…`, for the buttons on the list and on a row's page."""
+        return {}
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        return super().changelist_view(request, {**self.offers(request), **(extra_context or {})})
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        offers = self.offers(request)
+        return super().changeform_view(request, object_id, form_url, {**offers, **(extra_context or {})})
+
     def find(self, term: str) -> Q | None:
         """Return the rows that a search means; None when the model's `search_fields` decide."""
         return None

@@ -37,6 +37,15 @@ def hexadecimal(text: str | None) -> str:
     return format_html('<code class="desk-hex">{}</code>', text) if text else EMPTY
 
 
+def folded_hexadecimal(content: bytes) -> str:
+    """Return bytes as hexadecimal that a press unfolds, what shows being how many there are."""
+    if not content:
+        return EMPTY
+    return format_html(
+        "<details><summary>{} bytes</summary>{}</details>", len(content), hexadecimal(f"0x{content.hex()}")
+    )
+
+
 def short_hexadecimal(text: str | None) -> str:
     """Return the two ends of an address or a hash, the whole of it in the tooltip."""
     return format_html('<code title="{}">{}…{}</code>', text, text[:8], text[-6:]) if text else EMPTY

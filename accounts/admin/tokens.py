@@ -12,6 +12,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.http import urlencode
 
 from accounts.admin import cells
+from accounts.admin.asking import ask
 from accounts.admin.base import DeskAdmin, as_number, staff_user
 from accounts.admin.forms import ReasonForm
 from accounts.exceptions import AccountsError
@@ -129,15 +130,9 @@ class TokenAdmin(DeskAdmin):
             for token in tokens:
                 self._revoke(request, token, form.cleaned_data["reason"])
             return back
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "media": self.media,
-            "title": f"Revoke {tokens[0]}" if len(tokens) == 1 else f"Revoke {len(tokens)} tokens",
-            "tokens": tokens,
-            "form": form,
-        }
-        return TemplateResponse(request, "admin/accounts/apitoken/revoke.html", context)
+        title = f"Revoke {tokens[0]}" if len(tokens) == 1 else f"Revoke {len(tokens)} tokens"
+        context: dict[str, Any] = {"title": title, "verb": "Revoke", "back": back.url, "tokens": tokens}
+        return ask(self, request, form, template="admin/accounts/apitoken/revoke.html", **context)
 
     def _revoke(self, request: HttpRequest, token: ApiToken, reason: str) -> None:
         try:

@@ -42,16 +42,16 @@ def record_audit_of_each(
     )
 
 
-def clean_reason(text: str) -> str:
+def clean_reason(text: str, *, is_required: bool = True) -> str:
     """Return a reason fit to be kept.
 
-    :raises ReasonRequiredError: when it is blank or longer than 500 characters.
+    :raises ReasonRequiredError: when it is longer than 500 characters, or blank though it is required.
     """
     reason = " ".join(text.split())
-    if not reason:
+    if is_required and not reason:
         raise ReasonRequiredError
     if len(reason) > REASON_LENGTH_MAX:
-        raise ReasonRequiredError(f"A reason has at most {REASON_LENGTH_MAX} characters.")
+        raise ReasonRequiredError(f"A reason has at most {REASON_LENGTH_MAX} characters, and this one {len(reason)}.")
     return reason
 
 

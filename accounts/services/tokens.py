@@ -19,7 +19,7 @@ from accounts.cache import cache_commands
 from accounts.cache_barriers import raise_barriers
 from accounts.exceptions import BadTokenNameError, TokenNotFoundError
 from accounts.models import ApiToken, User
-from accounts.services.audit import record_audit
+from accounts.services.audit import clean_reason, record_audit
 
 PREFIX = "txn_"
 CACHE_SECONDS = 60
@@ -88,7 +88,9 @@ def revoke_token(*, actor: User | None, token_id: int, reason: str = "") -> bool
     :returns: whether the cache could be told. If not, and it is only this process that can't reach it, other
         processes may accept the token for `CACHE_SECONDS` more.
     :raises TokenNotFoundError: when there is no such token.
+    :raises ReasonRequiredError: when the reason is longer than 500 characters.
     """
+    reason = clean_reason(reason, is_required=False)
     with db_transaction.atomic():
         row = ApiToken.objects.select_for_update().filter(pk=token_id).first()
         if row is None:

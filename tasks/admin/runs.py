@@ -4,13 +4,15 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Q
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
 from accounts.admin import cells
-from accounts.admin.base import ReadOnlyAdmin
+from accounts.admin.base import ReadOnlyAdmin, staff_user
 from accounts.models import User
 from tasks.models import TaskRun, TaskStatus
+from tasks.results import link_to_results
 
 
 @admin.register(TaskRun)
@@ -21,11 +23,25 @@ class TaskRunAdmin(ReadOnlyAdmin):
     search_fields = ("name",)
     search_help_text = "A run's name, or its owner's user name."
     ordering = ("-created_at", "-id")
+    change_form_template = "admin/tasks/taskrun/change_form.html"
     fields = (
         "name", "owner", "status_pill", "bar", "message", "all_errors", "created_at", "started_at", "updated_at",
         "finished_at", "page",
     )  # fmt: skip
     readonly_fields = fields
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: TaskRun | None = None,
+    ) -> HttpResponse:
+        if obj is not None:
+            context["results"] = link_to_results(obj, staff_user(request))
+        return super().render_change_form(request, context, add, change, form_url, obj)
 
     def find(self, term: str) -> Q:
         return Q(name__icontains=term) | Q(owner__in=User.objects.filter(username__icontains=term))

@@ -25,7 +25,7 @@ from kombu.exceptions import OperationalError
 from accounts.admin import cells
 from accounts.admin.base import AuditedAdmin
 from tasks.exceptions import BrokerUnavailableError
-from tasks.schedules import is_default
+from tasks.schedules import is_default, stopped
 
 # django-celery-beat registers its own classes when its module is imported, above.
 for model in (ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule):
@@ -111,6 +111,26 @@ class ScheduleAdmin(AuditedAdmin, beat.PeriodicTaskAdmin):
             for heading, options in fieldsets
         ]
 
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Leave out the one that deletes: it would refuse whenever one of the desk's own is among those chosen."""
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        _warn_of_stopped(request)
+        return super().changelist_view(request, extra_context)
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        _warn_of_stopped(request)
+        return super().changeform_view(request, object_id, form_url, extra_context)
+
     def has_delete_permission(self, request: HttpRequest, obj: PeriodicTask | None = None) -> bool:
         if obj is not None and is_default(obj.name):
             return False
@@ -139,6 +159,13 @@ class ScheduleAdmin(AuditedAdmin, beat.PeriodicTaskAdmin):
             super().run_tasks(request, queryset)
         except OperationalError:
             self.message_user(request, str(BrokerUnavailableError()), messages.ERROR)
+
+
+def _warn_of_stopped(request: HttpRequest) -> None:
+    """Say on a page that is looked at what does not happen now."""
+    if request.method == "GET":
+        for words in stopped():
+            messages.warning(request, words)
 
 
 class UsersInline(beat.PeriodicTaskInline):

@@ -10,9 +10,11 @@ from django.utils import timezone
 from accounts.admin import alerts
 from accounts.models import Alert, AlertKind
 from accounts.services.alerts import acknowledge_alert, raise_alert, resolve_alert
-from tests.desk import make_user
+from tests.desk import RECIPIENT, make_user
 from tests.pages import links_of, text_of
 from tests.staff import Staff, events, make_staff
+from transactions.services.reserves import Proof
+from transactions.services.reserves_reports import keep_report
 
 pytestmark = pytest.mark.django_db
 LIST = reverse("admin:accounts_alert_changelist")
@@ -59,6 +61,39 @@ def test_the_page_of_one_tells_everything(operator: Staff) -> None:
     page = text_of(operator.client.get(reverse("admin:accounts_alert_change", args=[row.pk])))
     assert "About 0xabc." in page
     assert "node unhealthy" in page.lower()
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "link"),
+    [
+        (AlertKind.WALLET_PAUSED, RECIPIENT, f"/admin/transactions/wallet/?q={RECIPIENT}"),
+        (AlertKind.NONCE_DRIFT, f"{RECIPIENT} nonce 7", f"/admin/transactions/wallet/?q={RECIPIENT}"),
+        (AlertKind.PAYMENT_STUCK, "flagged", "/admin/transactions/transaction/?status__exact=PENDING"),
+        (AlertKind.QUEUE_FULL, "payments", "/admin/transactions/transaction/?stage__exact=ACCEPTED"),
+        (AlertKind.INTAKE_LATE, "intake", "/admin/transactions/deposit/"),
+        (AlertKind.BOOKS_DIFFER, "books and chain", "/admin/transactions/reservesreport/"),
+    ],
+)
+def test_the_page_of_one_leads_to_what_it_is_about(operator: Staff, kind: AlertKind, subject: str, link: str) -> None:
+    page = operator.client.get(reverse("admin:accounts_alert_change", args=[alert(subject, kind).pk]))
+    assert link in links_of(page)
+    assert operator.client.get(link).status_code == 200
+
+
+def test_books_that_differ_lead_to_the_newest_report(operator: Staff) -> None:
+    for _ in range(2):
+        newest = keep_report(Proof(not_compared="The node is down."), timezone.now())
+    row = alert("books and chain", AlertKind.BOOKS_DIFFER)
+    page = operator.client.get(reverse("admin:accounts_alert_change", args=[row.pk]))
+    assert reverse("admin:transactions_reservesreport_change", args=[newest.pk]) in links_of(page)
+    assert f"Newest reserves report (#{newest.pk})" in text_of(page)
+
+
+def test_the_list_shows_the_start_of_a_long_message(operator: Staff) -> None:
+    raise_alert(kind=AlertKind.NODE, subject="a", message="wolf " * 100, now=timezone.now())
+    page = text_of(operator.client.get(LIST))
+    assert page.count("wolf") == 32
+    assert "wolf… open" in page
 
 
 def test_operators_acknowledge(operator: Staff) -> None:

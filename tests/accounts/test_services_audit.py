@@ -6,8 +6,9 @@ import pytest
 from django.db import IntegrityError
 from django.db import transaction as db_transaction
 
+from accounts.exceptions import ReasonRequiredError
 from accounts.models import Account, AuditEvent
-from accounts.services.audit import record_audit, record_audit_of_each
+from accounts.services.audit import clean_reason, record_audit, record_audit_of_each
 from tests.desk import make_account, make_user
 
 pytestmark = pytest.mark.django_db
@@ -21,6 +22,17 @@ def test_an_event_says_who_did_what_to_which_row_and_why() -> None:
     assert (event.actor, event.action, event.reason) == (actor, "account.looked_at", "Asked to")
     assert (event.target_type, event.target_id) == ("accounts.account", str(account.pk))
     assert event.details == {"amount_in_wei": str(2**256 - 1)}
+
+
+def test_a_reason_is_one_line_of_at_most_500_characters() -> None:
+    assert clean_reason(" so\n it  was ") == "so it was"
+    assert clean_reason(500 * "x") == 500 * "x"
+    for is_required in (True, False):
+        with pytest.raises(ReasonRequiredError, match=r"^A reason has at most 500 characters, and this one 501\.$"):
+            clean_reason(501 * "x", is_required=is_required)
+    with pytest.raises(ReasonRequiredError, match=r"^Say why: a reason is needed\.$"):
+        clean_reason(" \n")
+    assert clean_reason(" \n", is_required=False) == ""
 
 
 def test_many_rows_are_one_statement(django_assert_num_queries: Any) -> None:

@@ -5,6 +5,7 @@ from django.urls import reverse
 from playwright.sync_api import Page, expect
 
 from accounts.models import Alert, AlertKind, Hold, Journal
+from accounts.services.accounts import freeze_account
 from accounts.services.alerts import raise_alert
 from accounts.services.tokens import authenticate
 from tasks.models import TaskRun
@@ -14,9 +15,10 @@ from tests.browser.conftest import OpenPage
 from tests.conftest import StartWorker
 from tests.desk import ETHER, NOW, RECIPIENT, Desk, make_account, make_user
 from tests.staff import PASSWORD, balances, make_staff
-from transactions.models import AccountPolicy, AllowedRecipient, Approval, ReservesReport, Transaction
+from transactions.models import AccountPolicy, AllowedRecipient, Approval, Attempt, ReservesReport, Transaction
 from transactions.services.reserves import prove_reserves
 from transactions.services.reserves_reports import keep_report, sign_report
+from transactions.services.wallet_care import pause
 
 
 @pytest.fixture
@@ -106,6 +108,42 @@ def test_no_page_is_wider_than_its_window_or_complains(
         assert answer.ok, path
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"{path} is {wide} px too wide"
+
+
+def test_a_long_word_makes_no_list_wider(desk: Desk, open_page: OpenPage) -> None:
+    pause(actor=make_user(), wallet_id=desk.wallet.pk, reason=500 * "m", now=NOW)
+    freeze_account(actor=make_user(), account_id=desk.account.pk, reason=500 * "m")
+    page = open_page()
+    sign_in(page, "superuser")
+    names = ["accounts_alert", "accounts_auditevent", "accounts_account", "transactions_wallet"]
+    hidden = {}
+    for name in names:
+        page.goto(reverse(f"admin:{name}_changelist"))
+        hidden[name] = page.locator(".results").evaluate("table => table.scrollWidth - table.clientWidth")
+    assert hidden == dict.fromkeys(names, 0)
+
+
+def test_a_wallets_state_and_balance_are_seen_on_a_phone(desk: Desk, open_page: OpenPage) -> None:
+    page = open_page(width=390)
+    sign_in(page, "superuser")
+    page.goto(reverse("admin:transactions_wallet_changelist"))
+    for column in ("state", "ether"):
+        box = page.locator(f"td.field-{column}").bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= 390 - 15, column
+    page.locator("td.field-in_flight").scroll_into_view_if_needed()
+    expect(page.locator("td.field-in_flight")).to_be_in_viewport()
+
+
+def test_the_bytes_of_a_payment_are_shown_when_asked_for(desk: Desk, open_page: OpenPage) -> None:
+    attempt = Attempt.objects.latest("pk")
+    page = open_page(width=390)
+    sign_in(page, "superuser")
+    page.goto(reverse("admin:transactions_transaction_change", args=[attempt.transaction_id]))
+    content = bytes(attempt.raw_transaction)
+    expect(page.get_by_text(content.hex())).to_be_hidden()
+    page.get_by_text(f"{len(content)} bytes").click()
+    expect(page.get_by_text(content.hex())).to_be_visible()
 
 
 def test_an_account_is_credited_on_a_phone(desk: Desk, open_page: OpenPage) -> None:

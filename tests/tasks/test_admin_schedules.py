@@ -9,7 +9,8 @@ from django.urls import reverse
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask, PeriodicTasks
 from kombu.exceptions import OperationalError
 
-from tasks.schedules import create_default_schedules
+from tasks.schedules import WHILE_OFF, create_default_schedules
+from tests.pages import text_of
 from tests.staff import Staff, events, make_staff
 
 pytestmark = pytest.mark.django_db
@@ -129,11 +130,33 @@ def test_the_desks_own_are_not_deleted(scheduler: Staff) -> None:
         for row in PeriodicTask.objects.exclude(pk=extra.pk):
             page = reverse("admin:django_celery_beat_periodictask_delete", args=[row.pk])
             assert staff.client.post(page, {"post": "yes"}).status_code == 403
+        assert "delete_selected" not in staff.client.get(reverse(LIST)).content.decode(), "it could only refuse"
         act(staff, "delete_selected", *PeriodicTask.objects.all())
     assert PeriodicTask.objects.count() == len(settings.DEFAULT_SCHEDULES) + 1
-    act(scheduler, "delete_selected", extra)
+    page = reverse("admin:django_celery_beat_periodictask_delete", args=[extra.pk])
+    scheduler.client.post(page, {"post": "yes"})
     assert not PeriodicTask.objects.filter(pk=extra.pk).exists()
     assert events("periodictask.deleted")[0].details["was"].startswith("Extra: ")
+
+
+def test_what_stops_with_a_schedule_is_said_as_long_as_it_is_off(scheduler: Staff) -> None:
+    words = "Follow the chain: Payments are not followed while it is off, and none is settled."
+    row = default("Follow the chain")
+    change = reverse(CHANGE, args=[row.pk])
+    for page in (reverse(LIST), change):
+        assert "while it is off" not in text_of(scheduler.client.get(page))
+    saved = scheduler.client.post(change, fields(row, enabled=None), follow=True)
+    assert saved.redirect_chain == [(reverse(LIST), 302)]
+    assert text_of(saved).count(words) == 1
+    for page in (reverse(LIST), change):
+        assert text_of(scheduler.client.get(page)).count(words) == 1
+    act(scheduler, "disable_tasks", default("Watch wallets"), default("Clean up old task runs"))
+    page = text_of(scheduler.client.get(reverse(LIST)))
+    assert page.count("while it is off") == 2
+    assert "Nobody is told that a wallet holds too little" in page
+    act(scheduler, "enable_tasks", row, default("Watch wallets"))
+    assert "while it is off" not in text_of(scheduler.client.get(reverse(LIST)))
+    assert set(WHILE_OFF) <= set(settings.DEFAULT_SCHEDULES)
 
 
 @pytest.mark.parametrize("kind", ["interval", "crontab"])

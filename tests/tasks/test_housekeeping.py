@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import time_machine
 from django.db import connection, connections
+from django.urls import reverse
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 from pytest_django import Settings
@@ -21,9 +22,11 @@ from tasks.housekeeping import check_ledger, clean_up, close_dead_runs, mail_ale
 from tasks.models import TaskRun
 from tasks.money import sign_reserves_reports
 from tasks.progress import HARD_TIME_LIMIT_SECONDS_MAX, create_run, finish_run, start_run
+from tasks.results import link_to_results
 from tests.conftest import StartWorker
-from tests.desk import ETHER, Desk
+from tests.desk import ETHER, Desk, make_user
 from tests.mail_server import REFUSAL, mail_server
+from tests.staff import make_staff
 from transactions.chain import use_chain
 from transactions.models import ReservesReport
 from transactions.services import holdings
@@ -66,6 +69,9 @@ def test_the_nightly_check_says_what_it_went_through(walked: Desk, caplog: pytes
     assert run.processed == run.total > 0
     assert caplog.text == ""
     assert not Alert.objects.exists()
+    page = reverse("admin:transactions_reservesreport_change", args=[report.pk])
+    assert link_to_results(run, make_staff("viewers").user) == (f"Reserves report #{report.pk}", page)
+    assert link_to_results(run, make_user()) is None
 
 
 @pytest.mark.django_db(transaction=True)

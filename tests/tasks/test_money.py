@@ -25,6 +25,7 @@ TASKS: "list[Task[..., object]]" = [
     money.sweep_overdue,
     money.watch_wallets,
     money.reconcile_transaction,
+    money.resume_retired,
 ]
 
 

@@ -26,6 +26,7 @@ from transactions.states import Kind
 
 LIST = "/admin/transactions/deposit/"
 WALLETS = "/admin/transactions/wallet/"
+PAGE = {"Accept": "text/html"}
 
 
 @pytest.fixture(autouse=True)
@@ -293,6 +294,31 @@ class TestTheTaskOfASweep:
         staff = make_staff("viewers")
         page = text_of(staff.client.get("/admin/transactions/transaction/", {"kind__exact": "sweep"}))
         assert page.count(Kind.SWEEP.label) >= 3
+
+    def test_its_page_leads_to_what_was_ordered(
+        self, desk: Desk, rich: list[Wallet], operator: Staff, sent: list[Any]
+    ) -> None:
+        one = self.run(desk, [rich[0].pk], operator, sent)
+        first = Transaction.objects.get()
+        desk.accept()
+        rest, none = (self.run(desk, None, operator, sent) for _ in range(2))
+        lists = {}
+        for run in (one, rest, none):
+            pages = [reverse("task-detail", args=[run.pk]), reverse("admin:tasks_taskrun_change", args=[run.pk])]
+            found = [
+                {link for link in links_of(operator.client.get(page, headers=PAGE)) if "/transaction/" in link}
+                for page in pages
+            ]
+            assert found[0] == found[1]
+            lists[run] = found[0]
+        assert lists[one] == {reverse("admin:transactions_transaction_change", args=[first.pk])}
+        (of_rest,) = lists[rest]
+        listed = set(operator.client.get(of_rest).context["cl"].result_list)
+        assert listed == set(Transaction.objects.filter(kind=Kind.SWEEP).exclude(pk=first.pk))
+        assert len(listed) == 2
+        assert lists[none] == set()
+        schedulers = make_staff("schedulers").client.get(reverse("task-detail", args=[one.pk]), headers=PAGE)
+        assert not any("/transaction/" in link for link in links_of(schedulers)), "they may not see payments"
 
     def test_a_run_that_is_over_is_not_done_again(
         self, desk: Desk, rich: list[Wallet], operator: Staff, sent: list[Any]

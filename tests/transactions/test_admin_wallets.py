@@ -1,13 +1,20 @@
 """Wallets and cancels in the admin: pages that ask why, permissions, and what is shown."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.urls import reverse
 from django.utils import timezone
+from kombu.exceptions import OperationalError
+from pytest_django.fixtures import Settings
 
+from accounts.keys import forget_signers, retire_keystore
+from tasks.models import TaskRun
+from tasks.money import resume_retired
 from tests.desk import ETHER, Desk, stages
-from tests.pages import text_of
+from tests.pages import links_of, text_of
 from tests.staff import Staff, events, make_staff
 from tests.transactions.test_nonces import send_elsewhere
 from transactions.chain import use_chain
@@ -51,9 +58,31 @@ class TestWallets:
         post(operator, wallet_page(desk, "pause"), reason=" ")
         assert now(desk).paused_at is None
 
+    def test_a_reason_has_at_most_500_characters(self, operator: Staff, desk: Desk) -> None:
+        assert 'maxlength="500"' in operator.client.get(wallet_page(desk, "pause")).content.decode()
+        assert "at most 500 characters (it has 501)" in post(operator, wallet_page(desk, "pause"), reason=501 * "x")
+        assert now(desk).paused_at is None
+
     def test_what_is_so_already_is_told(self, operator: Staff, desk: Desk) -> None:
         told = post(operator, wallet_page(desk, "resume"), reason="x")
         assert "neither paused nor draining" in told
+
+    @pytest.mark.parametrize(
+        ("before", "step", "words"),
+        [
+            ("pause", "pause", "This wallet is paused already: the first time"),
+            ("drain", "drain", "This wallet is draining already."),
+            (None, "resume", "This wallet is neither paused nor draining."),
+        ],
+    )
+    def test_what_is_so_already_is_not_asked_for(
+        self, operator: Staff, desk: Desk, before: str | None, step: str, words: str
+    ) -> None:
+        if before is not None:
+            post(operator, wallet_page(desk, before), reason="the first time")
+        answer = operator.client.get(wallet_page(desk, step), follow=True)
+        assert answer.redirect_chain == [(reverse("admin:transactions_wallet_change", args=[desk.wallet.pk]), 302)]
+        assert words in text_of(answer)
 
     @pytest.mark.parametrize("step", ["pause", "drain", "resume", "identify"])
     def test_viewers_may_not(self, desk: Desk, step: str) -> None:
@@ -70,7 +99,7 @@ class TestWallets:
         post(operator, wallet_page(desk, "pause"), reason="x")
         shown = operator.client.get(page).content.decode()
         assert "Resume…" in shown
-        assert "Tell the unknown transaction…" in shown
+        assert "Tell the unknown transaction…" not in shown, "the chain holds none"
         assert "Pause…" not in shown
 
     def test_wallets_are_filtered_by_state(self, operator: Staff, desk: Desk) -> None:
@@ -96,6 +125,64 @@ class TestWallets:
         shown = operator.client.get(page).content.decode()
         assert "retired" in shown
         assert "Resume…" in shown, "for what comes to it late"
+
+
+class TestResumingARetiredWallet:
+    @pytest.fixture(autouse=True)
+    def keystore_dir(self, tmp_path: Path, settings: Settings) -> Iterator[None]:
+        """A keystore directory of the test's own, set before the desk is made."""
+        settings.KEYSTORE_DIR = tmp_path / "keystore"
+        forget_signers()
+        yield
+        forget_signers()
+
+    def resume(self, operator: Staff, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> TaskRun:
+        """Ask for it in the admin, and let a worker see to it; return the run that staff are led to."""
+        sent: list[Any] = []
+        monkeypatch.setattr("celery.app.task.Task.apply_async", lambda task, args, **_: sent.append((task.name, args)))
+        answer = operator.client.post(wallet_page(desk, "resume"), {"reason": "somebody paid to it"})
+        ((name, arguments),) = sent
+        assert name == resume_retired.name
+        resume_retired(*arguments)
+        resume_retired(*arguments)
+        run = TaskRun.objects.get()
+        assert answer["Location"] == reverse("task-detail", args=[run.pk])
+        return run
+
+    def test_with_its_key_back(self, operator: Staff, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        retire(desk.wallet, desk.add_wallet())
+        run = self.resume(operator, desk, monkeypatch)
+        assert (run.status, run.owner) == ("Successful", operator.user)
+        assert f"Resumed: {desk.wallet}." in run.message
+        assert (now(desk).paused_at, now(desk).retired_at) == (None, None)
+        (event,) = events("wallet.resumed")
+        assert (event.actor, event.reason) == (operator.user, "somebody paid to it")
+
+    @pytest.mark.parametrize("trouble", ["no key file", "another passphrase"])
+    def test_without_its_key_nothing_changes(
+        self, operator: Staff, desk: Desk, settings: Settings, monkeypatch: pytest.MonkeyPatch, trouble: str
+    ) -> None:
+        retire(desk.wallet, desk.add_wallet())
+        before = Wallet.objects.filter(pk=desk.wallet.pk).values().get()
+        if trouble == "no key file":
+            retire_keystore(settings.KEYSTORE_DIR, desk.wallet.address)
+        else:
+            settings.KEYSTORE_PASSPHRASE = "not to be seen"
+        run = self.resume(operator, desk, monkeypatch)
+        assert run.status == "Failed"
+        assert run.error.startswith("This wallet is retired: its key has to be put back first. ")
+        assert "not to be seen" not in run.error
+        assert Wallet.objects.filter(pk=desk.wallet.pk).values().get() == before
+        assert events("wallet.resumed") == []
+
+    def test_a_silent_broker_is_said(self, operator: Staff, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_args: object, **_options: object) -> None:
+            raise OperationalError("connection refused")
+
+        retire(desk.wallet, desk.add_wallet())
+        monkeypatch.setattr("celery.app.task.Task.apply_async", refuse)
+        assert "The broker does not answer" in post(operator, wallet_page(desk, "resume"), reason="x")
+        assert now(desk).retired_at is not None
 
 
 def retire(wallet: Wallet, successor: Wallet) -> None:
@@ -127,6 +214,22 @@ class TestIdentify:
         assert "Taken in: 0x" in post(operator, page, payment=payment.pk, reason="looked it up")
         assert stages([payment]) == ["SIGNED"]
         assert len(events("wallet.nonce_identified")) == 1
+
+    def test_the_wallets_page_leads_there(self, operator: Staff, desk: Desk) -> None:
+        self.lose_the_memory(desk)
+        wallet = reverse("admin:transactions_wallet_change", args=[desk.wallet.pk])
+        assert wallet_page(desk, "identify") in links_of(operator.client.get(wallet))
+
+    def test_where_nothing_is_unknown_nothing_is_asked(self, operator: Staff, desk: Desk) -> None:
+        for words in ("Only a paused wallet's", "No node knows a transaction"):
+            answer = operator.client.get(wallet_page(desk, "identify"), follow=True)
+            assert answer.redirect_chain == [(reverse("admin:transactions_wallet_change", args=[desk.wallet.pk]), 302)]
+            assert words in text_of(answer)
+            post(operator, wallet_page(desk, "pause"), reason="maintenance")
+        desk.chain.down = True
+        answer = operator.client.get(wallet_page(desk, "identify"), follow=True)
+        assert "No node knows" not in text_of(answer), "a node that is down says nothing"
+        assert answer.redirect_chain
 
     @pytest.mark.parametrize("fields", [{}, {"payment": 1, "is_none_of_ours": "on"}, {"payment": 999}])
     def test_an_unclear_or_wrong_answer_changes_nothing(

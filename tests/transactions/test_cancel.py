@@ -3,6 +3,7 @@
 import pytest
 from pytest_django.fixtures import Settings
 
+from accounts.exceptions import ReasonRequiredError
 from accounts.models import Account, AccountKind, AuditEvent, Hold, User
 from tests.desk import ETHER, FEE, NOW, Desk, make_user, stages
 from transactions.exceptions import NotCancellableError, TransactionNotFoundError
@@ -39,6 +40,12 @@ class TestUnsigned:
         desk.broadcast()
         assert not desk.chain.pool
         desk.assert_books_balance()
+
+    def test_a_reason_that_is_too_long_changes_nothing(self, desk: Desk) -> None:
+        payment = desk.accept()
+        with pytest.raises(ReasonRequiredError):
+            cancel_transaction(actor=owner(desk), transaction_id=payment.pk, reason=501 * "x", now=NOW)
+        assert stages([payment]) == ["ACCEPTED"]
 
     def test_asked_twice_it_is_done_once(self, desk: Desk) -> None:
         payment = desk.accept()

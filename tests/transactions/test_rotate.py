@@ -282,12 +282,15 @@ class TestRetire:
 
     def test_who_pays_to_it_afterwards_loses_nothing(self, desk: Desk, keystore_dir: Path) -> None:
         run(desk)
+        with pytest.raises(WalletStateError, match="its key has to be put back first. There is no key for 0x"):
+            wallet_care.resume(actor=make_user(), wallet_id=desk.wallet.pk, reason="a late payment", now=NOW)
+        assert (old(desk).paused_at, old(desk).retired_at) == (NOW, NOW)
+        (retired,) = (keystore_dir / "retired").iterdir()
+        retired.rename(keystore_dir / retired.name)
         wallet_care.resume(actor=make_user(), wallet_id=desk.wallet.pk, reason="a late payment", now=NOW)
         assert (old(desk).paused_at, old(desk).retired_at, old(desk).draining_at) == (None, None, NOW)
         with pytest.raises(WalletStateError, match="was replaced by"):
             wallet_care.resume(actor=make_user(), wallet_id=desk.wallet.pk, reason="pay again", now=NOW)
-        (retired,) = (keystore_dir / "retired").iterdir()
-        retired.rename(keystore_dir / retired.name)
         assert run(desk).is_over
         assert list_keystores(keystore_dir) == [new(desk).address]
 

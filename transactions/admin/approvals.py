@@ -6,12 +6,12 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
 from accounts.admin import cells
+from accounts.admin.asking import ask
 from accounts.admin.base import ReadOnlyAdmin, as_number, staff_user
 from accounts.exceptions import AccountsError, ReasonRequiredError
 from accounts.models import Account, User
@@ -117,15 +117,16 @@ class ApprovalAdmin(ReadOnlyAdmin):
         form = DecisionForm(request.POST or None)
         if request.method == "POST" and form.is_valid() and self._decide(request, approval, form):
             return HttpResponseRedirect(reverse("admin:transactions_approval_changelist"))
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "media": self.media,
-            "title": f"Approve or refuse payment #{transaction_id}",
-            "form": form,
+        return ask(
+            self,
+            request,
+            form,
+            title=f"Approve or refuse payment #{transaction_id}",
+            verb="Approve",
+            back=reverse("admin:transactions_approval_changelist"),
+            template="admin/transactions/approval/decide.html",
             **_facts(approval, staff_user(request)),
-        }
-        return TemplateResponse(request, "admin/transactions/approval/decide.html", context)
+        )
 
     def _decide(self, request: HttpRequest, approval: Approval, form: DecisionForm) -> bool:
         """Give the verdict that was pressed; say whether there is nothing left to decide."""
@@ -152,15 +153,8 @@ class ApprovalAdmin(ReadOnlyAdmin):
         self.message_user(request, said, messages.SUCCESS)
         return True
 
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> Any:
-        allowed = {"may_approve": self.has_approve_permission(request)}
-        return super().changeform_view(request, object_id, form_url, {**allowed, **(extra_context or {})})
+    def offers(self, request: HttpRequest) -> dict[str, bool]:
+        return {"may_approve": self.has_approve_permission(request)}
 
     @admin.display(description="payment", ordering="pk")
     def number(self, approval: Approval) -> str:

@@ -15,7 +15,6 @@ class AttemptInline(admin.StackedInline[Attempt, Transaction]):
     model = Attempt
     fields = (
         "purpose",
-        "hash_in_full",
         "nonce",
         "fees",
         "gas_limit",
@@ -39,10 +38,6 @@ class AttemptInline(admin.StackedInline[Attempt, Transaction]):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    @admin.display(description="hash")
-    def hash_in_full(self, attempt: Attempt) -> Any:
-        return cells.hexadecimal(attempt.hash)
-
     @admin.display(description="fees per gas")
     def fees(self, attempt: Attempt) -> str:
         return (
@@ -52,4 +47,4 @@ class AttemptInline(admin.StackedInline[Attempt, Transaction]):
 
     @admin.display(description="raw transaction")
     def raw_bytes(self, attempt: Attempt) -> Any:
-        return cells.hexadecimal("0x" + bytes(attempt.raw_transaction).hex())
+        return cells.folded_hexadecimal(bytes(attempt.raw_transaction))

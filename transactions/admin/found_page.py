@@ -1,14 +1,14 @@
 """The page that books ether which is at a wallet beyond the books: what is there, how much of it, and why."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts.admin.asking import ask
 from accounts.admin.base import staff_user
 from accounts.admin.forms import AdjustmentForm
 from accounts.exceptions import AccountsError
@@ -43,17 +43,17 @@ def book(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: int) -> Ht
         form.initial["amount"] = format_ether(max(0, comparison.beyond_in_wei))
     elif is_valid and not form.errors and form.cleaned_data["amount_in_wei"] > comparison.beyond_in_wei:
         form.add_error("amount", "There isn't that much beyond the books.")
-    context = {
+    context: dict[str, Any] = {
         "title": f"Book ether found at {wallet}",
+        "verb": "Book",
+        "for_whom": wallet.credits or "the desk",
         "wallet": wallet,
         "comparison": comparison,
         "rows": _tell(comparison),
-        "form": form,
         "is_review": is_valid and not form.errors and "change" not in request.POST,
         "back": back,
     }
-    frame = {**model_admin.admin_site.each_context(request), "opts": model_admin.opts, "media": model_admin.media}
-    return TemplateResponse(request, "admin/transactions/wallet/found.html", {**frame, **context})
+    return ask(model_admin, request, form, template="admin/transactions/wallet/found.html", **context)
 
 
 def _tell(comparison: Comparison) -> list[tuple[str, int]]:

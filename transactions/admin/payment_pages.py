@@ -7,10 +7,11 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
+from accounts.admin.asking import ask
 from accounts.admin.base import staff_user
 from accounts.admin.forms import ReasonForm
+from accounts.exceptions import AccountsError
 from tasks.cancelling import cancel_payment
-from transactions.admin.asking import ask
 from transactions.exceptions import TransactionsError
 from transactions.models import Transaction
 from transactions.states import Kind, Status
@@ -31,7 +32,7 @@ def cancel(model_admin: "TransactionAdmin", request: HttpRequest, transaction_id
     if request.method == "POST" and form.is_valid():
         try:
             row = cancel_payment(actor=staff_user(request), transaction_id=row.pk, reason=form.cleaned_data["reason"])
-        except TransactionsError as error:
+        except (AccountsError, TransactionsError) as error:
             model_admin.message_user(request, str(error), messages.WARNING)
         else:
             is_over = row.status == Status.FAILED

@@ -58,7 +58,7 @@ class TransactionAdmin(ReadOnlyAdmin):
                 )
             },
         ),
-        ("Watchdog", {"fields": ("next_check_at", "checks_done", "idempotency_key")}),
+        ("Watchdog", {"fields": ("next_check_at", "checks_done", "idempotency_key"), "classes": ("collapse",)}),
     )
 
     def find(self, term: str) -> Q:
@@ -127,18 +127,11 @@ class TransactionAdmin(ReadOnlyAdmin):
             return None
         return HttpResponseRedirect(reverse("task-detail", args=[run.pk]))
 
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> Any:
-        allowed = {
+    def offers(self, request: HttpRequest) -> dict[str, bool]:
+        return {
             "may_reconcile": self.has_reconcile_permission(request),
             "may_cancel": self.has_cancel_permission(request),
         }
-        return super().changeform_view(request, object_id, form_url, {**allowed, **(extra_context or {})})
 
     @admin.display(description="#", ordering="id")
     def number(self, row: Transaction) -> int:

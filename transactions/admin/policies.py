@@ -7,11 +7,11 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
 from accounts.admin import cells
+from accounts.admin.asking import ask
 from accounts.admin.base import ReadOnlyAdmin, as_number, staff_user
 from accounts.exceptions import AccountsError
 from accounts.models import Account, AccountKind, AuditEvent, User
@@ -94,15 +94,16 @@ class PolicyAdmin(ReadOnlyAdmin):
         form = PolicyForm.of(policy, request.POST or None)
         if request.method == "POST" and form.is_valid() and self._set(request, account, form):
             return HttpResponseRedirect(reverse("admin:transactions_accountpolicy_change", args=[account_id]))
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "media": self.media,
-            "title": f"Set the policy of {account}",
-            "account": account,
-            "form": form,
-        }
-        return TemplateResponse(request, "admin/transactions/accountpolicy/set.html", context)
+        return ask(
+            self,
+            request,
+            form,
+            title=f"Set the policy of {account}",
+            verb="Set the policy",
+            back=reverse("admin:accounts_account_change", args=[account.pk]),
+            template="admin/transactions/accountpolicy/set.html",
+            account=account,
+        )
 
     def _set(self, request: HttpRequest, account: Account, form: PolicyForm) -> bool:
         """Set the policy; on a refusal say why in the form."""
@@ -122,15 +123,8 @@ class PolicyAdmin(ReadOnlyAdmin):
         self.message_user(request, f"The policy of {account} is now: {rules}.", messages.SUCCESS)
         return True
 
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> Any:
-        allowed = {"may_set_policies": may_set_policies(request)}
-        return super().changeform_view(request, object_id, form_url, {**allowed, **(extra_context or {})})
+    def offers(self, request: HttpRequest) -> dict[str, bool]:
+        return {"may_set_policies": may_set_policies(request)}
 
     @admin.display(description="account", ordering="pk")
     def account_link(self, policy: AccountPolicy) -> Any:

@@ -7,12 +7,12 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.http import urlencode
 
 from accounts.admin import cells
+from accounts.admin.asking import ask
 from accounts.admin.base import ReadOnlyAdmin, as_number, staff_user
 from accounts.admin.forms import ReasonForm
 from accounts.exceptions import AccountsError
@@ -81,8 +81,14 @@ class AllowedRecipientAdmin(ReadOnlyAdmin):
             else:
                 self.message_user(request, f"Allowed for {account}: {len(rows)}.", messages.SUCCESS)
                 return HttpResponseRedirect(cells.list_url(AllowedRecipient, account__id__exact=account.pk))
-        context = {"title": f"Allow recipients of {account}", "account": account, "form": form}
-        return self._render(request, "admin/transactions/allowedrecipient/allow.html", context)
+        back = reverse("admin:accounts_account_change", args=[account.pk])
+        context: dict[str, Any] = {
+            "title": f"Allow recipients of {account}",
+            "verb": "Allow",
+            "back": back,
+            "account": account,
+        }
+        return ask(self, request, form, template="admin/transactions/allowedrecipient/allow.html", **context)
 
     @admin.action(description="Disallow…", permissions=["disallow"])
     def disallow(self, request: HttpRequest, queryset: QuerySet[AllowedRecipient]) -> HttpResponse | None:
@@ -108,8 +114,8 @@ class AllowedRecipientAdmin(ReadOnlyAdmin):
             self._disallow(request, rows, form.cleaned_data["reason"])
             return back
         title = f"Disallow {rows[0].address}" if len(rows) == 1 else f"Disallow {len(rows)} recipients"
-        context = {"title": title, "rows": rows, "form": form}
-        return self._render(request, "admin/transactions/allowedrecipient/disallow.html", context)
+        context: dict[str, Any] = {"title": title, "verb": "Disallow", "back": back.url, "rows": rows}
+        return ask(self, request, form, template="admin/transactions/allowedrecipient/disallow.html", **context)
 
     def _disallow(self, request: HttpRequest, rows: list[AllowedRecipient], reason: str) -> None:
         by_account: defaultdict[Account, list[str]] = defaultdict(list)
@@ -123,10 +129,6 @@ class AllowedRecipientAdmin(ReadOnlyAdmin):
                 self.message_user(request, f"{account}: {error}", messages.ERROR)
             else:
                 self.message_user(request, f"Disallowed for {account}: {count}.", messages.SUCCESS)
-
-    def _render(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
-        frame = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media}
-        return TemplateResponse(request, template, {**frame, **context})
 
     @admin.display(description="address", ordering="address")
     def address_in_full(self, row: AllowedRecipient) -> Any:

@@ -10,13 +10,13 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts.admin.asking import ask
 from accounts.admin.base import as_number, staff_user
 from accounts.admin.forms import ReasonField, ReasonForm
 from accounts.exceptions import AccountsError
 from accounts.money import format_ether
 from tasks.exceptions import TasksError
-from tasks.staff import start_sweep
-from transactions.admin.asking import ask
+from tasks.staff import start_resumption, start_sweep
 from transactions.chain.exceptions import ChainError
 from transactions.exceptions import TransactionsError
 from transactions.models import Wallet
@@ -28,14 +28,15 @@ if TYPE_CHECKING:
 SWEPT_AT_ONCE_MAX = 100
 
 STEPS = {
-    "pause": (wallet_care.pause, "Paused", "Nothing more is signed for a paused wallet, neither payments nor "
-              "replacements. What was sent goes on."),
-    "drain": (wallet_care.drain, "Draining", "A draining wallet is given no new payments. What it has under way goes "
-              "on, replacements included."),
-    "resume": (wallet_care.resume, "Resumed", "The wallet pays again. What it was paused for is looked at anew before "
-               "it does. One that was replaced only gets rid of what it holds; a retired one needs its key file back "
-               "first."),
+    "pause": (wallet_care.check_may_pause, wallet_care.pause, "Paused", "Nothing more is signed for a paused wallet, "
+              "neither payments nor replacements. What was sent goes on."),
+    "drain": (wallet_care.check_may_drain, wallet_care.drain, "Draining", "A draining wallet is given no new payments. "
+              "What it has under way goes on, replacements included."),
+    "resume": (wallet_care.check_may_resume, wallet_care.resume, "Resumed", "The wallet pays again. What it was paused "
+               "for is looked at anew before it does. One that was replaced only gets rid of what it holds; a retired "
+               "one needs its key file back first."),
 }  # fmt: skip
+"""Of each step: what refuses it, what does it, what is said when it is done, and what it means."""
 
 
 class IdentifyForm(forms.Form):
@@ -61,17 +62,20 @@ def change_state(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: in
     """Ask why a wallet is to be paused, drained or resumed, and do it."""
     if step not in STEPS:
         raise Http404
-    service, done, meaning = STEPS[step]
+    check, service, done, meaning = STEPS[step]
     wallet = _wallet(model_admin, request, wallet_id)
     form = ReasonForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        reason = form.cleaned_data["reason"]
-        try:
-            service(actor=staff_user(request), wallet_id=wallet.pk, reason=reason, now=timezone.now())
-        except (AccountsError, TransactionsError) as error:
-            model_admin.message_user(request, str(error), messages.WARNING)
-        else:
+    try:
+        check(wallet)
+        if request.method == "POST" and form.is_valid():
+            terms = {"actor": staff_user(request), "wallet_id": wallet.pk, "reason": form.cleaned_data["reason"]}
+            if step == "resume" and wallet.retired_at is not None:
+                return HttpResponseRedirect(reverse("task-detail", args=[start_resumption(**terms).pk]))
+            service(**terms, now=timezone.now())
             model_admin.message_user(request, f"{done}: {wallet}.", messages.SUCCESS)
+            return HttpResponseRedirect(_page(wallet))
+    except (AccountsError, TasksError, TransactionsError) as error:
+        model_admin.message_user(request, str(error), messages.WARNING)
         return HttpResponseRedirect(_page(wallet))
     verb = step.capitalize()
     context = {"title": f"{verb} {wallet}", "verb": verb, "meaning": meaning}
@@ -81,6 +85,12 @@ def change_state(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: in
 def identify(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: int) -> HttpResponse:
     """Ask what the transaction was that used a paused wallet's next nonce, and take it in as that."""
     wallet = _wallet(model_admin, request, wallet_id)
+    if request.method != "POST":
+        try:
+            wallet_care.find_unknown(wallet_id=wallet.pk)
+        except (TransactionsError, ChainError) as error:
+            model_admin.message_user(request, str(error), messages.WARNING)
+            return HttpResponseRedirect(_page(wallet))
     form = IdentifyForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
@@ -99,7 +109,7 @@ def identify(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: int) -
     context = {
         "title": f"Nonce {wallet.next_nonce} of {wallet}",
         "verb": "Take it in",
-        "meaning": wallet.paused_reason or "This wallet isn't paused: nothing of it is unknown.",
+        "meaning": wallet.paused_reason,
     }
     return ask(model_admin, request, form, back=_page(wallet), **context)
 

@@ -69,7 +69,7 @@ class RoleFilter(admin.SimpleListFilter):
 
 @admin.register(Wallet)
 class WalletAdmin(ReadOnlyAdmin):
-    list_display = ("address", "purpose", "state", "ether", "next_nonce", "in_flight")
+    list_display = ("address", "state", "ether", "purpose", "next_nonce", "in_flight")
     list_filter = (RoleFilter, StateFilter)
     change_form_template = "admin/transactions/wallet/change_form.html"
     change_list_template = "admin/transactions/wallet/change_list.html"
@@ -168,22 +168,11 @@ class WalletAdmin(ReadOnlyAdmin):
         query = urlencode({"id": ids}, doseq=True)
         return HttpResponseRedirect(f"{reverse('admin:transactions_wallet_sweep')}?{query}")
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        allowed = {"may_operate": self.has_operate_permission(request)}
-        return super().changelist_view(request, {**allowed, **(extra_context or {})})
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> Any:
-        allowed = {
+    def offers(self, request: HttpRequest) -> dict[str, bool]:
+        return {
             "may_operate": self.has_operate_permission(request),
             "may_book": self.has_book_permission(request),
         }
-        return super().changeform_view(request, object_id, form_url, {**allowed, **(extra_context or {})})
 
     @admin.display(description="state", ordering="paused_at")
     def state(self, wallet: Wallet) -> Any:

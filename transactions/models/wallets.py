@@ -91,6 +91,11 @@ class Wallet(models.Model):
         return self.address
 
     @property
+    def may_be_unclear(self) -> bool:
+        """Say whether staff may have a transaction of it to tell apart: the chain was seen to hold an unknown one."""
+        return self.paused_at is not None and self.unknown_since is not None
+
+    @property
     def takes_payments(self) -> bool:
         """Say whether payments may leave it."""
         return self.role == WalletRole.HOT and self.paused_at is None and self.draining_at is None

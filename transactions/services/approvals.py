@@ -32,7 +32,7 @@ def approve_payment(*, actor: User, transaction_id: int, reason: str = "", now: 
     row = _lock_undecided(actor, transaction_id)
     if row.user_account.is_frozen:
         raise AccountFrozenError
-    reason = clean_reason(reason) if reason.strip() else ""
+    reason = clean_reason(reason, is_required=False)
     _decide(row, Verdict.APPROVED, actor, reason, now)
     move_transactions(
         [row.pk],

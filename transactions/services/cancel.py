@@ -8,7 +8,7 @@ import datetime as dt
 from django.db import transaction as db_transaction
 
 from accounts.models import User
-from accounts.services.audit import record_audit
+from accounts.services.audit import clean_reason, record_audit
 from transactions.detail import announce_change
 from transactions.exceptions import NotCancellableError, TransactionNotFoundError
 from transactions.models import Transaction
@@ -24,7 +24,9 @@ def cancel_transaction(*, actor: User, transaction_id: int, reason: str = "", no
 
     :raises TransactionNotFoundError: when there is no such payment.
     :raises NotCancellableError: when a block holds it already, or it is over without having been cancelled.
+    :raises ReasonRequiredError: when the reason is longer than 500 characters.
     """
+    reason = clean_reason(reason, is_required=False)
     with db_transaction.atomic():
         row = (
             Transaction.objects.select_for_update(no_key=True, of=("self",))

@@ -163,6 +163,8 @@ def _sign(statement: str) -> list[dict[str, str]]:
 
 
 def _tell(row: ReservesReport, proof: Proof) -> str:
-    where = f"at block {row.block_number}" if row.is_compared else f"in the books; not compared: {row.not_compared}"
-    first = f" The first: {proof.report.differences[0]}" if proof.report.differences else ""
-    return f"{row.differences_in_words} {where}. {row} in the admin lists them with their rows.{first}"
+    where = f"at block {row.block_number}" if row.is_compared else "in the books"
+    first = f", the first of {proof.report.differences[0].subject}" if proof.report.differences else ""
+    first = first.replace("the first of", "of") if row.differences_total == 1 else first
+    rest = "." if row.is_compared else f"; the chain was not compared: {row.not_compared}"
+    return f"{row} lists {row.differences_in_words} {where}{first}{rest}"

@@ -6,12 +6,14 @@ from django.conf import settings
 from django.db import transaction as db_transaction
 from django.db.models import Q
 
+from accounts.exceptions import AccountsError
 from accounts.keys import load_signer
 from accounts.models import AlertKind, User
 from accounts.money import format_ether
 from accounts.services.alerts import raise_alert, resolve_alert
 from accounts.services.audit import clean_reason, record_audit
 from transactions.chain.client import Chain, get_chain
+from transactions.chain.types import MinedTransaction
 from transactions.exceptions import NonceNotUnknownError, NotTheSamePaymentError, WalletStateError
 from transactions.models import Transaction, Wallet
 from transactions.services.attempts import insert_attempts
@@ -48,8 +50,7 @@ def pause(*, actor: User, wallet_id: int, reason: str, now: dt.datetime) -> Wall
     """
     reason = clean_reason(reason)
     wallet = _lock(wallet_id)
-    if wallet.paused_at is not None:
-        raise WalletStateError(f"This wallet is paused already: {wallet.paused_reason}")
+    check_may_pause(wallet)
     pause_wallet(wallet, reason, now)
     record_audit(actor=actor, action="wallet.paused", target=wallet, reason=reason)
     return _lock(wallet_id)
@@ -64,37 +65,66 @@ def drain(*, actor: User | None, wallet_id: int, reason: str, now: dt.datetime) 
     """
     reason = clean_reason(reason)
     wallet = _lock(wallet_id)
-    if wallet.draining_at is not None:
-        raise WalletStateError("This wallet is draining already.")
+    check_may_drain(wallet)
     wallet.draining_at = now
     wallet.save(update_fields=["draining_at"])
     record_audit(actor=actor, action="wallet.draining", target=wallet, reason=reason)
     return wallet
 
 
-@db_transaction.atomic
 def resume(*, actor: User, wallet_id: int, reason: str, now: dt.datetime) -> Wallet:
     """Let a wallet that was paused or drained pay again. What it was paused for is looked at anew before it does.
 
-    One that was replaced stays drained: what is left of it goes on, for which a retired one needs its key back.
+    One that was replaced stays drained: what is left of it goes on. A retired one needs its key back for that, so it
+    is resumed where the keys are.
 
     :raises ReasonRequiredError: when no reason is given.
-    :raises WalletStateError: when it is neither, or is drained for having been replaced.
+    :raises WalletStateError: when it is neither, is drained for having been replaced, or is retired without a key.
     """
     reason = clean_reason(reason)
-    wallet = _lock(wallet_id)
+    retired_at = _check_key_is_back(wallet_id)
+    with db_transaction.atomic():
+        wallet = _lock(wallet_id)
+        check_may_resume(wallet)
+        if wallet.retired_at != retired_at:
+            raise WalletStateError("This wallet was retired just now.")
+        details = {"paused_reason": wallet.paused_reason}
+        wallet.paused_at, wallet.paused_reason, wallet.retired_at = None, "", None
+        if wallet.replaced_by is None:
+            wallet.draining_at = None
+        wallet.save(update_fields=["paused_at", "paused_reason", "retired_at", "draining_at"])
+        resolve_alert(kind=AlertKind.WALLET_PAUSED, subject=wallet.address, now=now)
+        record_audit(actor=actor, action="wallet.resumed", target=wallet, reason=reason, details=details)
+    return wallet
+
+
+def check_may_pause(wallet: Wallet) -> None:
+    """Refuse to pause a wallet that is.
+
+    :raises WalletStateError: then.
+    """
+    if wallet.paused_at is not None:
+        raise WalletStateError(f"This wallet is paused already: {wallet.paused_reason}")
+
+
+def check_may_drain(wallet: Wallet) -> None:
+    """Refuse to drain a wallet that is draining.
+
+    :raises WalletStateError: then.
+    """
+    if wallet.draining_at is not None:
+        raise WalletStateError("This wallet is draining already.")
+
+
+def check_may_resume(wallet: Wallet) -> None:
+    """Refuse to resume a wallet that pays, or never will again.
+
+    :raises WalletStateError: then.
+    """
     if wallet.paused_at is None and wallet.replaced_by is not None:
         raise WalletStateError(f"This wallet was replaced by {wallet.replaced_by}: it gets no payments any more.")
     if wallet.paused_at is None and wallet.draining_at is None:
         raise WalletStateError("This wallet is neither paused nor draining.")
-    details = {"paused_reason": wallet.paused_reason}
-    wallet.paused_at, wallet.paused_reason, wallet.retired_at = None, "", None
-    if wallet.replaced_by is None:
-        wallet.draining_at = None
-    wallet.save(update_fields=["paused_at", "paused_reason", "retired_at", "draining_at"])
-    resolve_alert(kind=AlertKind.WALLET_PAUSED, subject=wallet.address, now=now)
-    record_audit(actor=actor, action="wallet.resumed", target=wallet, reason=reason, details=details)
-    return wallet
 
 
 def identify_nonce(
@@ -109,12 +139,7 @@ def identify_nonce(
     :raises ChainError: when no node answers.
     """
     reason = clean_reason(reason)
-    wallet = Wallet.objects.filter(pk=wallet_id, paused_at__isnull=False).first()
-    if wallet is None:
-        raise NonceNotUnknownError("Only a paused wallet's transactions are told apart by hand.")
-    mined = (chain or get_chain()).transactions_of(wallet.address, [wallet.next_nonce]).get(wallet.next_nonce)
-    if mined is None:
-        raise NonceNotUnknownError
+    wallet, mined = find_unknown(wallet_id=wallet_id, chain=chain)
     with db_transaction.atomic():
         if payment_id is None:
             done = take_in_stranger(wallet, mined)
@@ -146,6 +171,21 @@ def identify_nonce(
     return mined.hash
 
 
+def find_unknown(*, wallet_id: int, chain: Chain | None = None) -> tuple[Wallet, MinedTransaction]:
+    """Return a paused wallet and the transaction that used its next nonce: what staff are to tell apart.
+
+    :raises NonceNotUnknownError: when the wallet isn't paused, or no node knows such a transaction.
+    :raises ChainError: when no node answers.
+    """
+    wallet = Wallet.objects.filter(pk=wallet_id, paused_at__isnull=False).first()
+    if wallet is None:
+        raise NonceNotUnknownError("Only a paused wallet's transactions are told apart by hand.")
+    mined = (chain or get_chain()).transactions_of(wallet.address, [wallet.next_nonce]).get(wallet.next_nonce)
+    if mined is None:
+        raise NonceNotUnknownError
+    return wallet, mined
+
+
 def watch_balances(now: dt.datetime, *, chain: Chain | None = None) -> None:
     """Raise an alert for each wallet that pays and holds too little, and resolve it once it holds enough.
 
@@ -161,6 +201,21 @@ def watch_balances(now: dt.datetime, *, chain: Chain | None = None) -> None:
             raise_alert(kind=AlertKind.WALLET_BALANCE_LOW, subject=wallet.address, message=message, now=now)
         else:
             resolve_alert(kind=AlertKind.WALLET_BALANCE_LOW, subject=wallet.address, now=now)
+
+
+def _check_key_is_back(wallet_id: int) -> dt.datetime | None:
+    """Return when a wallet was retired, if it was; without a lock, since opening a key takes long.
+
+    :raises WalletStateError: when it was, and nothing can be signed for it here.
+    """
+    wallet = Wallet.objects.filter(pk=wallet_id, retired_at__isnull=False).first()
+    if wallet is None:
+        return None
+    try:
+        load_signer(wallet.address)
+    except AccountsError as error:
+        raise WalletStateError(f"This wallet is retired: its key has to be put back first. {error}") from error
+    return wallet.retired_at
 
 
 def _lock(wallet_id: int) -> Wallet:

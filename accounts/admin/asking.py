@@ -15,14 +15,16 @@ def ask(
     *,
     title: str,
     verb: str,
-    meaning: str,
     back: str,
+    template: str = "admin/ask.html",
+    **context: Any,
 ) -> HttpResponse:
     """Show a form that a button leads to.
 
     :param verb: what the form's own button does.
     :param back: the page for who decides against it.
+    :param template: one that extends `admin/ask.html`, which itself shows a `meaning`.
     """
     frame = {**model_admin.admin_site.each_context(request), "opts": model_admin.opts, "media": model_admin.media}
-    context = {"title": title, "verb": verb, "meaning": meaning, "back": back, "form": form}
-    return TemplateResponse(request, "admin/transactions/ask.html", {**frame, **context})
+    own = {"title": title, "verb": verb, "back": back, "form": form}
+    return TemplateResponse(request, template, {**frame, **own, **context})
