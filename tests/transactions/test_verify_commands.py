@@ -97,8 +97,17 @@ class TestVerify:
             lines = run(code=2)
         assert lines[-2:] == ["The books by themselves add up.", "The chain was not compared: The fake node is down."]
 
-    def test_a_block_that_is_not_final_is_2(self, walked: Desk) -> None:
-        assert "Block 6 can't be compared" in run("--block", "6", code=2)[-1]
+    def test_a_block_that_is_not_final_is_refused_and_nothing_kept(self, walked: Desk) -> None:
+        assert run("--block", "6", code=2) == [
+            "Block 6 can't be compared: the newest that is final and searched for deposits would be 5, "
+            "and old ones are not recorded."
+        ]
+        assert not ReservesReport.objects.exists()
+
+    @pytest.mark.parametrize("number", ["-1", "1.5", "latest"])
+    def test_what_is_no_number_of_a_block_is_refused_and_nothing_kept(self, walked: Desk, number: str) -> None:
+        assert run("--block", number, code=1) == [f"Error: argument --block: {number!r} is no number of a block"]
+        assert not ReservesReport.objects.exists()
 
     def test_a_database_that_is_down_is_2(self, walked: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(**_: object) -> None:

@@ -1,6 +1,6 @@
 """`manage.py verify`: prove the reserves at a terminal or in a script, by its exit code."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -8,6 +8,7 @@ from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from accounts.money import format_ether
+from transactions.exceptions import BlockNotComparableError
 from transactions.models import ReservesReport
 from transactions.services.reserves import Proof, prove_reserves
 from transactions.services.reserves_reports import keep_report, sign_report
@@ -24,7 +25,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         which = parser.add_mutually_exclusive_group()
-        which.add_argument("--block", type=int, metavar="N", help="compare at this block, not at the newest possible")
+        which.add_argument("--block", type=_block_number, metavar="N", help="compare at this block, not at the newest possible")
         which.add_argument("--no-chain", action="store_true", help="check the books alone")
 
     def handle(self, *_args: Any, **options: Any) -> None:
@@ -41,6 +42,8 @@ class Command(BaseCommand):
             row = keep_report(proof, timezone.now())
             sign_report(row.pk, timezone.now())
             row.refresh_from_db()
+        except BlockNotComparableError as error:
+            raise CommandError(str(error), returncode=NOT_DONE) from error
         except (OperationalError, InterfaceError) as error:
             raise CommandError("PostgreSQL can't be asked.", returncode=NOT_DONE) from error
         finally:
@@ -78,3 +81,9 @@ class Command(BaseCommand):
     def _end_line(self) -> None:
         if self._shows_progress and self._done:
             self.stderr.write("")
+
+
+def _block_number(text: str) -> int:
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"{text!r} is no number of a block")
+    return int(text)
