@@ -72,9 +72,15 @@ class TestVerify:
         make_account(balance_in_wei=1_000 * ETHER)
         assert "Short of what is owed: 99.992042 ETH." in run()
 
-    def test_at_an_older_block(self, walked: Desk) -> None:
-        run("--block", "0")
-        assert ReservesReport.objects.get().block_number == 0
+    def test_at_an_older_block_the_sums_fit_with_what_is_in_flight(self, walked: Desk) -> None:
+        # Then the wallet had not paid yet what the ledger of now has booked.
+        assert run("--block", "0")[1:4] == [
+            "Owed to users: 98.992 ETH.",
+            "Held at block 0: 1000 ETH.",
+            "In flight (chain less ledger): 1.000042 ETH.",
+        ]
+        report = ReservesReport.objects.get()
+        assert (report.block_number, report.surplus_in_wei) == (0, 900_007_958 * 10**12)
 
     def test_the_books_alone(self, walked: Desk) -> None:
         assert run("--no-chain")[-1] == "The books by themselves add up."

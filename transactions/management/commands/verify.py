@@ -25,7 +25,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         which = parser.add_mutually_exclusive_group()
-        which.add_argument("--block", type=_block_number, metavar="N", help="compare at this block, not at the newest possible")
+        which.add_argument(
+            "--block", type=_block_number, metavar="N", help="compare at this block, not at the newest possible"
+        )
         which.add_argument("--no-chain", action="store_true", help="check the books alone")
 
     def handle(self, *_args: Any, **options: Any) -> None:
@@ -62,6 +64,8 @@ class Command(BaseCommand):
         self.stdout.write(f"Owed to users: {format_ether(row.owed_in_wei)} ETH.")
         if row.held_in_wei is not None and row.surplus_in_wei is not None:
             self.stdout.write(f"Held at block {row.block_number}: {format_ether(row.held_in_wei)} ETH.")
+            if row.in_flight_in_wei:
+                self.stdout.write(f"In flight (chain less ledger): {format_ether(row.in_flight_in_wei)} ETH.")
             words = "Short of what is owed" if row.surplus_in_wei < 0 else "Held beyond what is owed"
             self.stdout.write(f"{words}: {format_ether(abs(row.surplus_in_wei))} ETH.")
         signers = ", ".join(given["address"] for given in row.signatures)
