@@ -157,6 +157,13 @@ class TestVerifyReport:
         with pytest.raises(CommandError, match="no report of reserves"):
             self.signers(str(path))
 
-    def test_of_one_that_is_not_there(self) -> None:
-        with pytest.raises(CommandError, match="There is no reserves report #7"):
-            self.signers("--id", "7")
+    @pytest.mark.parametrize("number", ["0", "7"])
+    def test_of_one_that_is_not_there(self, number: str) -> None:
+        with pytest.raises(CommandError, match=f"^There is no reserves report #{number}"):
+            self.signers("--id", number)
+
+    def test_of_a_file_that_is_not_there_or_is_none(self, tmp_path: Path) -> None:
+        with pytest.raises(CommandError, match=f"^There is no such file: {tmp_path}/report.json$"):
+            self.signers(str(tmp_path / "report.json"))
+        with pytest.raises(CommandError, match=f"^{tmp_path} can't be read: Is a directory.$"):
+            self.signers(str(tmp_path))
