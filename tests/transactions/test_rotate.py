@@ -144,7 +144,7 @@ class TestBegin:
         wallet_care.drain(actor=make_user(), wallet_id=second.pk, reason="x", now=NOW)
         refusals: list[tuple[dict[str, Any], str]] = [
             ({"reason": " "}, "reason"),
-            ({"to_address": desk.wallet.address}, "can't take over"),
+            ({"to_address": desk.wallet.address}, "^A key can't replace itself.$"),
             ({"to_address": second.address}, "can't take over"),
             ({"to_address": make_address()}, "There is no key for"),
         ]

@@ -52,11 +52,14 @@ def rotate_key(
     :param address: of the old wallet, in EIP-55 form.
     :param reason: needed to begin.
     :param to_address: whose key is there already and takes over; None makes a new one in the keystore.
-    :raises WalletStateError: when this can't be done with such a wallet, or another rotation is being worked on.
+    :raises WalletStateError: when this can't be done with such a wallet or such a key to take over, or another rotation
+        is being worked on.
     :raises ReasonRequiredError: when no reason is given to begin.
     :raises AccountsError: when a key can't be made, opened or put away.
     :raises ChainError: when no node answers.
     """
+    if to_address == address:
+        raise WalletStateError("A key can't replace itself.")
     chain = chain or get_chain()
     with advisory_lock("rotate_key") as is_mine:
         if not is_mine:
@@ -87,7 +90,7 @@ def _begin(
         opening = find_opening(new_address, chain)
     with db_transaction.atomic():
         new = open_wallet(new_address, opening)
-        if new == wallet or new.role != WalletRole.HOT or new.draining_at is not None:
+        if new.role != WalletRole.HOT or new.draining_at is not None:
             raise WalletStateError(f"{new} can't take over: it is no hot wallet that may be given payments.")
         if wallet.draining_at is None:
             wallet_care.drain(actor=actor, wallet_id=wallet.pk, reason=reason, now=now)
