@@ -182,8 +182,16 @@ def _with_accounts() -> QuerySet[Transaction]:
 
 
 def last_report_of(wallet: Wallet) -> ReservesReport | None:
-    """Return the newest report of reserves for which a wallet was compared with the chain."""
-    compared = ReservesReport.objects.filter(
-        block_number__gte=wallet.opened_at_block, made_at__gte=wallet.created_at, block_number__isnull=False
-    )
-    return compared.order_by("-pk").first()
+    """Return the last report of reserves for which a wallet was compared with the chain, at whichever block."""
+    return _reports_of(wallet).first()
+
+
+def last_proof_of(wallet: Wallet) -> ReservesReport | None:
+    """Return the last report of reserves by which a wallet had what it must, at whichever block."""
+    return _reports_of(wallet).exclude(text__contains=ReservesReport.mark_of(wallet.address)).first()
+
+
+def _reports_of(wallet: Wallet) -> QuerySet[ReservesReport]:
+    """Return the reports for which a wallet was compared, the last run first; at older blocks it wasn't there yet."""
+    compared = ReservesReport.objects.filter(block_number__gte=wallet.opened_at_block, made_at__gte=wallet.created_at)
+    return compared.filter(block_number__isnull=False).order_by("-made_at", "-pk")
