@@ -79,7 +79,7 @@ _WAITS: dict[str, _Words] = {
     ),
     WaitReason.NETWORK_FEE: _Words(
         "Waiting for a lower network fee",
-        "The network asks for more just now than the fee of this payment covers. It goes out by itself once the "
+        "The network asks for more just now than the fee of this payment covers. It goes on by itself once the "
         "network is cheaper. You are not charged more.",
     ),
     WaitReason.WALLET_FUNDS: _Words(
