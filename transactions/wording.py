@@ -6,24 +6,9 @@ from typing import Literal
 from accounts.money import format_ether
 from transactions.detail import Detail
 from transactions.states import UNSIGNED, FailureReason, Stage, Status, WaitReason
+from transactions.steps import Step, confirmations_of, percent_of, progress_words, steps_of
 
 Tone = Literal["busy", "warn", "good", "bad"]
-StepState = Literal["done", "now", "later", "failed"]
-
-_ORDER = [stage for stage in Stage if stage != Stage.REVIEW]
-_PERCENT_BEFORE_BLOCK = {Stage.REVIEW: 4, Stage.ACCEPTED: 8, Stage.SIGNED: 16, Stage.BROADCAST: 25}
-_PERCENT_IN_BLOCK = 30
-_PERCENT_CONFIRMED = 95
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step on the way."""
-
-    name: str
-    state: StepState
-    at: str | None
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +173,9 @@ def tell(detail: Detail, *, by_depth: bool = True) -> Story:
         quote="",
         money=f"{held} are reserved on your account: the amount and the fee. They leave it when the payment is done.",
         advice=words.advice or "Nothing. The payment goes on by itself, even if you close this page.",
-        percent=_percent(detail, stage),
-        progress=_progress_words(detail, stage),
-        steps=_steps(detail, stage),
+        percent=percent_of(detail, stage),
+        progress=progress_words(detail, stage),
+        steps=steps_of(detail, stage),
         is_final=False,
     )
 
@@ -213,7 +198,7 @@ def _tell_success(detail: Detail) -> Story:
         advice="",
         percent=100,
         progress="Done",
-        steps=_steps(detail, Stage.SETTLED),
+        steps=steps_of(detail, Stage.SETTLED),
         is_final=True,
     )
 
@@ -230,7 +215,7 @@ def _tell_failure(detail: Detail) -> Story:
         advice=words.advice,
         percent=100,
         progress="Ended without a payment",
-        steps=_steps(detail, Stage.SETTLED),
+        steps=steps_of(detail, Stage.SETTLED),
         is_final=True,
     )
 
@@ -245,7 +230,7 @@ def _quote(detail: Detail) -> str:
 
 def _words_in_block(detail: Detail, by_depth: bool) -> _Words:
     block, required = detail["block_number"], detail["confirmations_required"]
-    if _confirmations(detail) < required:
+    if confirmations_of(detail) < required:
         return _Words(
             "In a block, being confirmed",
             f"The payment is in block {block}. Each block that follows makes it harder to undo; "
@@ -258,68 +243,6 @@ def _words_in_block(detail: Detail, by_depth: bool) -> _Words:
         f"The payment is in block {block}. It is done once the network declares that block final, which takes about "
         "a quarter of an hour on Ethereum.",
     )
-
-
-def _steps(detail: Detail, stage: Stage) -> list[Step]:
-    """Return the steps as they are for this payment; those a failed one never reached are left out."""
-    failed = detail["status"] == Status.FAILED
-    confirmations = "" if detail["block_number"] is None else _confirmations_words(detail)
-    names_and_times = [
-        ("Accepted", detail["accepted_at"], "Amount and fee reserved"),
-        *([("Approval", detail["approved_at"], "")] if _needs_approval(detail) else []),
-        ("Signed", detail["signed_at"], ""),
-        ("Sent to the network", detail["broadcast_at"], ""),
-        ("Confirmations", detail["mined_at"], confirmations),
-    ]
-    # What comes after the step of now is under way: signing after ACCEPTED, confirming after BROADCAST and in MINED.
-    reached = _position(detail, stage)
-    under_way = reached if stage == Stage.MINED else reached + 1
-    steps = [
-        Step(name, _state(position, under_way), at if position <= reached else None, note)
-        for position, (name, at, note) in enumerate(names_and_times)
-        if not failed or at is not None
-    ]
-    last = "Failed" if failed else "Done"
-    state: StepState = "later" if stage != Stage.SETTLED else ("failed" if failed else "done")
-    return [*steps, Step(last, state, detail["settled_at"], "Nothing was taken" if failed else "")]
-
-
-def _needs_approval(detail: Detail) -> bool:
-    """Say whether approval is one of the payment's steps, behind it or before it."""
-    return detail["stage"] == Stage.REVIEW or detail["approved_at"] is not None
-
-
-def _position(detail: Detail, stage: Stage) -> int:
-    """Return which of the payment's steps it has reached, from 0."""
-    return 0 if stage == Stage.REVIEW else _ORDER.index(stage) + _needs_approval(detail)
-
-
-def _state(position: int, under_way: int) -> StepState:
-    if position < under_way:
-        return "done"
-    return "now" if position == under_way else "later"
-
-
-def _percent(detail: Detail, stage: Stage) -> int:
-    if stage != Stage.MINED:
-        return _PERCENT_BEFORE_BLOCK[stage]
-    span = _PERCENT_CONFIRMED - _PERCENT_IN_BLOCK
-    return _PERCENT_IN_BLOCK + span * _confirmations(detail) // detail["confirmations_required"]
-
-
-def _progress_words(detail: Detail, stage: Stage) -> str:
-    if stage == Stage.MINED:
-        return f"{_confirmations_words(detail)} confirmations"
-    return f"Step {_position(detail, stage) + 1} of {len(_ORDER) + _needs_approval(detail)}"
-
-
-def _confirmations(detail: Detail) -> int:
-    """Return how many of the required confirmations there are."""
-    return min(detail["confirmations"], detail["confirmations_required"])
-
-
-def _confirmations_words(detail: Detail) -> str:
-    return f"{_confirmations(detail)} of {detail['confirmations_required']}"
 
 
 def _total(detail: Detail) -> int:
