@@ -12,8 +12,8 @@ from accounts.paging import PAGE_SIZE, Page, cut_page, page_of, read_cursor
 from accounts.queries import account_of
 from transactions.detail import Detail, describe
 from transactions.exceptions import TransactionNotFoundError
-from transactions.models import AllowedRecipient, Approval, Block, Deposit, ReservesReport, Transaction, Wallet
-from transactions.states import DepositStatus, Status
+from transactions.models import AllowedRecipient, Approval, Attempt, Block, Deposit, ReservesReport, Transaction, Wallet
+from transactions.states import DepositStatus, Purpose, Status
 
 _BIGINT_MAX = 2**63 - 1
 _LIST = "transaction"
@@ -85,6 +85,13 @@ def transaction_of(user_id: int, transaction_id: int) -> Transaction:
     if row is None:
         raise TransactionNotFoundError
     return row
+
+
+def is_cancel(detail: Detail) -> bool:
+    """Say whether the transaction that a payment's hash names is the one that cancels it."""
+    if detail["cancel_requested_at"] is None or detail["transaction_hash"] is None:
+        return False
+    return Attempt.objects.filter(hash=detail["transaction_hash"], purpose=Purpose.CANCEL).exists()
 
 
 def payment_of_key(*, user_id: int, account_id: int, idempotency_key: str) -> int | None:

@@ -30,7 +30,7 @@ def steps_of(detail: Detail, stage: Stage) -> list[Step]:
     confirmations = "" if detail["block_number"] is None else _confirmations_words(detail)
     names_and_times = [
         ("Accepted", detail["accepted_at"], "Amount and fee reserved"),
-        *([("Approval", detail["approved_at"], "")] if _needs_approval(detail) else []),
+        *([("Approval", detail["approved_at"], "By our staff")] if _needs_approval(detail) else []),
         ("Signed", detail["signed_at"], ""),
         ("Sent to the network", detail["broadcast_at"], ""),
         ("Confirmations", detail["mined_at"], confirmations),
