@@ -59,8 +59,7 @@ class Command(BaseCommand):
     def _tell(self, proof: Proof, row: ReservesReport) -> None:
         for difference in proof.report.differences:
             self.stdout.write(str(difference))
-        checked = ", ".join(f"{what}: {count:,}" for what, count in proof.report.checked.items())
-        self.stdout.write(f"Checked {checked}.")
+        self.stdout.write(f"Checked {proof.report.checked_in_words}.")
         self.stdout.write(f"Owed to users: {format_ether(row.owed_in_wei)} ETH.")
         if row.held_in_wei is not None and row.surplus_in_wei is not None:
             self.stdout.write(f"Held at block {row.block_number}: {format_ether(row.held_in_wei)} ETH.")
