@@ -34,8 +34,9 @@ from transactions.chain import use_chain
 from transactions.exceptions import WalletStateError
 from transactions.models import Transaction, Wallet
 from transactions.services import rotate, wallet_care
+from transactions.services.pricing import FEE_MARGIN
 from transactions.services.rotate import Standing, rotate_key
-from transactions.services.sweep import FEE_MARGIN, order_move
+from transactions.services.sweep import order_move
 from transactions.services.verify import check_books
 from transactions.states import Kind, WalletRole
 
