@@ -168,7 +168,7 @@ def deposits_page(wallet: Wallet | None, *, cursor: str | None = None, limit: in
     rows = Deposit.objects.none() if wallet is None else Deposit.objects.filter(wallet=wallet)
     page = cut_page(rows.select_related("wallet"), of="deposit", cursor=cursor, limit=limit)
     head = Block.newest_number()
-    return page.map(lambda row: CountedDeposit(row, _confirmations(row.block_number, head)))
+    return page.map(lambda row: CountedDeposit(row, Block.count_confirmations(row.block_number, head)))
 
 
 def deposits_on_the_way(account: Account) -> DepositsOnTheWay:
@@ -176,12 +176,8 @@ def deposits_on_the_way(account: Account) -> DepositsOnTheWay:
     found = Deposit.objects.filter(wallet__credits=account, status=DepositStatus.WAITING).aggregate(
         count=Count("pk"), amount=Sum("amount_in_wei"), block=Max("block_number")
     )
-    confirmations = _confirmations(found["block"], Block.newest_number() if found["count"] else None)
+    confirmations = Block.count_confirmations(found["block"], Block.newest_number() if found["count"] else None)
     return DepositsOnTheWay(found["count"], int(found["amount"] or 0), confirmations)
-
-
-def _confirmations(block_number: int | None, head_number: int | None) -> int:
-    return 0 if block_number is None or head_number is None else max(0, head_number - block_number + 1)
 
 
 def _with_accounts() -> QuerySet[Transaction]:
