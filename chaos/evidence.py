@@ -28,10 +28,6 @@ class Evidence:
         return {payment.id: payment for payment in self.rows.payments}
 
     def came(self) -> list[Mined]:
-        """Return the transfers of value from outside to an address of the desk's."""
+        """Return the transfers of value to an address of the desk's, also from another one of them."""
         ours = {address.lower() for address in self.cast.addresses}
-        return [
-            each
-            for each in self.chain.mined
-            if each.succeeded and each.value_in_wei and each.to_address in ours and each.from_address not in ours
-        ]
+        return [each for each in self.chain.mined if each.succeeded and each.value_in_wei and each.to_address in ours]

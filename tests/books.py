@@ -3,8 +3,6 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from django.db.models import Q
-
 from accounts.models import Account, AccountKind, Entry, Hold, HoldStatus, Journal, JournalKind
 from tests.fakes.chain import FakeChain
 from transactions.models import Attempt, Deposit, Transaction, Wallet
@@ -117,7 +115,7 @@ def _expected_settlement(row: Transaction) -> dict[int, int]:
         assert attempt.purpose == Purpose.PAYMENT, f"{row}: moved by an attempt that moves nothing"
         entries = {
             row.wallet.account_id: row.transaction_amount_in_wei + burned,
-            Wallet.objects.get(address=row.to_public_address).account_id: -row.transaction_amount_in_wei,
+            Account.objects.get(kind=AccountKind.EXTERNAL_FUNDING).pk: -row.transaction_amount_in_wei,
             Account.objects.get(kind=AccountKind.NETWORK_FEES).pk: -burned,
         }
     elif row.kind == Kind.PAYMENT and row.status == Status.SUCCESSFUL:
@@ -180,8 +178,7 @@ def _check_losses() -> None:
 def _check_wallets(chain: FakeChain) -> None:
     """Compare each wallet's ledger account with the chain to the wei, where nothing of it is in flight."""
     for wallet in Wallet.objects.select_related("account"):
-        moving = Q(wallet=wallet) | Q(kind=Kind.SWEEP, to_public_address=wallet.address)
-        in_flight = Transaction.objects.filter(moving).exclude(stage=Stage.SETTLED)
+        in_flight = Transaction.objects.filter(wallet=wallet).exclude(stage=Stage.SETTLED)
         coming = Deposit.objects.filter(wallet=wallet, status=DepositStatus.WAITING)
         if not in_flight.exists() and not coming.exists():
             balance = chain.balances([wallet.address], block_number=None)[wallet.address]

@@ -24,7 +24,7 @@ from accounts.ledger import JournalDraft, post, system_account
 from accounts.models import Account, AccountKind, JournalKind, User
 from tests.books import assert_books_balance
 from tests.fakes.chain import FakeChain
-from transactions.models import AccountPolicy, Transaction, Wallet
+from transactions.models import AccountPolicy, Deposit, Transaction, Wallet
 from transactions.services import broadcast, deposits, follow, intake, nonces, replace, send, settle, sweep
 from transactions.services.accept import Acceptance, accept_transaction
 from transactions.services.broadcast import broadcast_payments
@@ -32,7 +32,7 @@ from transactions.services.deposit_addresses import deposit_address_of
 from transactions.services.follow import follow_chain
 from transactions.services.policies import Terms, allow_recipients, set_policy
 from transactions.services.reconcile import reconcile_transaction
-from transactions.states import Stage
+from transactions.states import DepositStatus, Stage
 
 ETHER = 10**18
 GWEI = 10**9
@@ -248,13 +248,16 @@ class Desk:
             self.follow()
 
     def run_to_the_end(self) -> None:
-        """Broadcast, mine and follow until nothing is under way; fail when that takes for ever."""
+        """Broadcast, mine, take in and follow until nothing is under way; fail when that takes for ever."""
+        leaving = Transaction.objects.exclude(stage=Stage.SETTLED)
+        coming = Deposit.objects.filter(status=DepositStatus.WAITING)
         for _ in range(60):
-            if not Transaction.objects.exclude(stage=Stage.SETTLED).exists():
+            self.take_in()
+            if not leaving.exists() and not coming.exists():
                 return
             self.broadcast()
             self.mine()
-        raise AssertionError(f"Still under way: {list(Transaction.objects.exclude(stage=Stage.SETTLED).values())}")
+        raise AssertionError(f"Still under way: {list(leaving.values())} {list(coming.values())}")
 
     def assert_paid_once(self, transactions: Sequence[Transaction]) -> None:
         """Check that the chain holds each payment once, with its value and recipient, and nothing else but no-ops."""

@@ -45,9 +45,8 @@ def honest() -> Evidence:
         *_journal(4, "settlement", "1", (RICH, -110, 890), (WALLET_ACCOUNT, 103, -4_897), (INCOME, 7, 7)),
         *_journal(5, "settlement", "2", (WALLET_ACCOUNT, 3, -4_894), (NETWORK, -3, -3)),
         *_journal(11, "deposit", _hash(6), (SAVER, 200, 200), (DEPOSIT_ACCOUNT, -200, -200), at=CREDITED_AT),
-        *_journal(
-            12, "settlement", "5", (DEPOSIT_ACCOUNT, 153, -47), (WALLET_ACCOUNT, -150, -5_044), (NETWORK, -3, -6)
-        ),
+        *_journal(12, "settlement", "5", (DEPOSIT_ACCOUNT, 153, -47), (FUNDING, -150, 3_730), (NETWORK, -3, -6)),
+        *_journal(14, "wallet_funding", _hash(5), (FUNDING, 150, 3_880), (WALLET_ACCOUNT, -150, -5_044)),
         *_journal(13, "wallet_funding", _hash(7), (FUNDING, 20, 3_900), (WALLET_ACCOUNT, -20, -5_064)),
         *_journal(6, "settlement", "4", (POOR, -90, 30), (WALLET_ACCOUNT, 83, -4_981), (INCOME, 7, 14)),
     ]
@@ -74,6 +73,7 @@ def honest() -> Evidence:
             Deposit(1, 2, _hash(6), 200, "credited", 16, "0xb6"),
             Deposit(2, 1, _hash(7), 20, "credited", 17, "0xb7"),
             Deposit(3, 2, "0xforgotten", 33, "gone", None, ""),
+            Deposit(4, 1, _hash(5), 150, "credited", 15, "0xb5"),
         ],
         accounts=[
             Account(RICH, "user", 890, 890),

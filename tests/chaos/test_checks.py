@@ -177,10 +177,8 @@ def deposit_reverted(evidence: Evidence) -> None:
     change(evidence.chain.mined, 4, succeeded=False)
 
 
-def own_sweep_credited(evidence: Evidence) -> None:
-    sweep = evidence.chain.mined[3]
-    deposit = replace(evidence.rows.deposits[1], id=9, transaction_hash=sweep.hash, amount_in_wei=sweep.value_in_wei)
-    evidence.rows.deposits = [*evidence.rows.deposits, deposit]
+def sweep_never_came(evidence: Evidence) -> None:
+    evidence.rows.deposits = list(evidence.rows.deposits)[:-1]
 
 
 def deposit_credited_twice_in_the_ledger(evidence: Evidence) -> None:
@@ -409,12 +407,12 @@ DOCTORED: list[tuple[Callable[[Evidence], None], set[str]]] = [
     (deposit_twice, {CAME}),
     (deposit_left_the_chain, {ELSE, PAID_FOR}),
     (deposit_reverted, {ELSE, PAID_FOR}),
-    (own_sweep_credited, {ELSE}),
+    (sweep_never_came, {CAME}),
     (deposit_credited_twice_in_the_ledger, {PAID_FOR, WALLETS}),
     (sweep_still_pending, {FINAL, SWEPT}),
-    (sweep_made_twice, {SWEPT}),
-    (sweep_never_made, {SWEPT}),
-    (sweep_to_a_stranger, {SWEPT}),
+    (sweep_made_twice, {SWEPT, CAME}),
+    (sweep_never_made, {SWEPT, ELSE}),
+    (sweep_to_a_stranger, {SWEPT, ELSE}),
     (sweep_without_an_attempt, {SWEPT, STRANGERS}),
     (sweep_names_another_fee, {ROWS}),
     (wei_missing_at_the_deposit_address, {WALLETS}),

@@ -7,6 +7,7 @@ import pytest
 from django.utils import timezone
 
 from accounts.services.tokens import create_token
+from tasks.deposits import take_in_blocks
 from tasks.money import follow
 from tests.books import assert_books_balance
 from tests.desk import ETHER, make_account, make_wallet, write_keystore
@@ -52,8 +53,9 @@ class LiveDesk:
         return list(Transaction.objects.filter(pk__in=ids).order_by("pk"))
 
     def tick(self) -> None:
-        """Send the tick that beat sends once a second; if the broker is down, it is lost like beat's."""
+        """Send the ticks that beat sends every few seconds; if the broker is down, they are lost like beat's."""
         follow.apply_async(expires=5)
+        take_in_blocks.apply_async(expires=5)
 
     def tick_until(self, condition: Callable[[], bool], what: str, *, mine: bool = False) -> None:
         """Tick, mining a block each time if asked to, until the condition holds."""

@@ -23,16 +23,6 @@ def pay_in(desk: LiveDesk, to: str, amount_in_wei: int) -> str:
     return str(desk.anvil.rpc("eth_sendTransaction", transaction))
 
 
-def tick_until(desk: LiveDesk, condition: object, what: str) -> None:
-    """Tick as beat does, the intake's tick included, and mine, until the condition holds."""
-
-    def look() -> bool:
-        take_in_blocks.apply_async(expires=5)
-        return bool(condition())  # type: ignore[operator]
-
-    desk.tick_until(look, what, mine=True)
-
-
 def balance(account: Account) -> int:
     account.refresh_from_db()
     return account.current_balance_in_wei
@@ -50,17 +40,22 @@ def deposit_wallet(live_desk: LiveDesk, settings: Settings, monkeypatch: pytest.
 def test_paid_in_credited_and_swept(live_desk: LiveDesk, deposit_wallet: Wallet, celery_worker: StartWorker) -> None:
     celery_worker("money")
     celery_worker("deposits")
-    tick_until(live_desk, Block.objects.filter(taken_in_at__isnull=False).exists, "the first blocks taken in")
+    live_desk.tick_until(Block.objects.filter(taken_in_at__isnull=False).exists, "the first blocks taken in", mine=True)
     transaction_hash = pay_in(live_desk, deposit_wallet.address, 5 * ETHER)
-    tick_until(live_desk, Deposit.objects.filter(status="credited").exists, "the deposit credited")
+    live_desk.tick_until(Deposit.objects.filter(status="credited").exists, "the deposit credited", mine=True)
     deposit = Deposit.objects.get()
     assert (deposit.transaction_hash, deposit.amount_in_wei, deposit.credits) == (transaction_hash, 5 * ETHER, 1)
     assert BlockContent.objects.filter(hash=deposit.block_hash).exists()
     assert balance(live_desk.account) == 105 * ETHER
 
     sweep_deposits.delay()
-    tick_until(live_desk, Transaction.objects.filter(kind="sweep", stage="SETTLED").exists, "the sweep settled")
-    assert Transaction.objects.get(kind="sweep").status == "SUCCESSFUL"
+    live_desk.tick_until(
+        Transaction.objects.filter(kind="sweep", stage="SETTLED").exists, "the sweep settled", mine=True
+    )
+    swept = Transaction.objects.get(kind="sweep")
+    assert swept.status == "SUCCESSFUL"
+    arrived = Deposit.objects.filter(transaction_hash=swept.transaction_hash, status="credited")
+    live_desk.tick_until(arrived.exists, "what was swept credited to the hot wallet", mine=True)
     for wallet in (live_desk.wallet, deposit_wallet):
         assert -balance(wallet.account) == live_desk.anvil.balance(wallet.address)
     assert live_desk.anvil.balance(deposit_wallet.address) < ETHER // 100
@@ -71,16 +66,16 @@ def test_a_reorg_takes_it_back_and_it_comes_again(
     live_desk: LiveDesk, deposit_wallet: Wallet, celery_worker: StartWorker
 ) -> None:
     celery_worker("money", "deposits")
-    tick_until(live_desk, Block.objects.filter(taken_in_at__isnull=False).exists, "the first blocks taken in")
+    live_desk.tick_until(Block.objects.filter(taken_in_at__isnull=False).exists, "the first blocks taken in", mine=True)
     pay_in(live_desk, deposit_wallet.address, 5 * ETHER)
-    tick_until(live_desk, Deposit.objects.filter(status="credited").exists, "the deposit credited")
+    live_desk.tick_until(Deposit.objects.filter(status="credited").exists, "the deposit credited", mine=True)
     deposit = Deposit.objects.get()
     assert deposit.block_number is not None
     live_desk.anvil.reorg(live_desk.anvil.block_number() - deposit.block_number + 1)
-    tick_until(live_desk, Deposit.objects.filter(status="gone").exists, "the deposit taken back")
+    live_desk.tick_until(Deposit.objects.filter(status="gone").exists, "the deposit taken back", mine=True)
     assert balance(live_desk.account) == 100 * ETHER
     pay_in(live_desk, deposit_wallet.address, 5 * ETHER)
-    tick_until(live_desk, Deposit.objects.filter(status="credited").exists, "a deposit credited")
+    live_desk.tick_until(Deposit.objects.filter(status="credited").exists, "a deposit credited", mine=True)
     assert balance(live_desk.account) == 105 * ETHER
     assert_books_balance()
 
@@ -89,7 +84,7 @@ def test_a_worker_that_dies_at_any_step_loses_nothing(
     live_desk: LiveDesk, deposit_wallet: Wallet, celery_worker: StartWorker
 ) -> None:
     worker = celery_worker("money", "deposits")
-    tick_until(live_desk, Block.objects.filter(taken_in_at__isnull=False).exists, "the first blocks taken in")
+    live_desk.tick_until(Block.objects.filter(taken_in_at__isnull=False).exists, "the first blocks taken in", mine=True)
     for number in range(1, 6):
         pay_in(live_desk, deposit_wallet.address, number)
         live_desk.anvil.mine()
@@ -99,6 +94,8 @@ def test_a_worker_that_dies_at_any_step_loses_nothing(
         worker.restart()
     # What died with the worker is begun anew: here at once, else after a while.
     Block.objects.filter(taken_in_at__isnull=True).update(intake_from=None)
-    tick_until(live_desk, lambda: Deposit.objects.filter(status="credited").count() == 5, "all deposits credited")
+    live_desk.tick_until(
+        lambda: Deposit.objects.filter(status="credited").count() == 5, "all deposits credited", mine=True
+    )
     assert balance(live_desk.account) == 100 * ETHER + 15
     assert_books_balance()

@@ -10,7 +10,7 @@ from tasks.progress import create_run
 from tests.conftest import StartWorker
 from tests.desk import ETHER, make_address, write_deposit_seed
 from tests.flows.conftest import LiveDesk
-from tests.flows.test_deposits import CONFIRMATIONS, pay_in, tick_until
+from tests.flows.test_deposits import CONFIRMATIONS, pay_in
 from transactions.models import Deposit, ReservesReport, Transaction, Wallet
 from transactions.services.deposit_addresses import deposit_address_of
 from txnsite.stack.process import wait_for
@@ -37,7 +37,7 @@ def test_proved_and_signed(
     live_desk.accept(3, [make_address()])
     live_desk.run_to_the_end()
     pay_in(live_desk, address, 5 * ETHER)
-    tick_until(live_desk, Deposit.objects.filter(status="credited").exists, "the deposit credited")
+    live_desk.tick_until(Deposit.objects.filter(status="credited").exists, "the deposit credited", mine=True)
     live_desk.accept(2, [make_address()])
     live_desk.tick_until(lambda: Transaction.objects.filter(stage="BROADCAST").count() == 2, "two more sent")
     live_desk.anvil.mine()
@@ -63,7 +63,7 @@ def test_proved_and_signed(
         check()
         return ReservesReport.objects.order_by("-pk")[0].differences_total > 0
 
-    tick_until(live_desk, differs, "the difference found")
+    live_desk.tick_until(differs, "the difference found", mine=True)
     [difference] = ReservesReport.objects.order_by("-pk")[0].document["differences"]
     assert (difference["subject"], difference["found"]) == (f"wallet {address}", f"{4 * ETHER} wei")
     assert Alert.objects.get(kind=AlertKind.BOOKS_DIFFER).is_open

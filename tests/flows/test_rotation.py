@@ -15,7 +15,7 @@ from tests.conftest import StartWorker
 from tests.desk import make_address
 from tests.flows.conftest import LiveDesk
 from tests.processes import subprocess_environment
-from transactions.models import Transaction, Wallet
+from transactions.models import Deposit, Transaction, Wallet
 from transactions.states import Kind, Stage, Status
 from txnsite.stack.anvil import Anvil
 from txnsite.stack.layout import REPOSITORY
@@ -61,7 +61,7 @@ def test_a_key_is_rotated_while_payments_come_in(
         return process
 
     old_key = next(settings.KEYSTORE_DIR.iterdir()).name
-    celery_worker("money")
+    celery_worker("money", "deposits")
     before = desk.accept(3, [make_address() for _ in range(3)])
     desk.tick_until(lambda: Transaction.objects.filter(stage=Stage.BROADCAST).count() == 3, "payments under way")
 
@@ -73,6 +73,7 @@ def test_a_key_is_rotated_while_payments_come_in(
     second = rotate()
     desk.tick_until(lambda: second.poll() is not None, "the end of the rotation", mine=True)
     desk.run_to_the_end()
+    desk.tick_until(Deposit.objects.filter(status="credited").exists, "what was moved to arrive", mine=True)
 
     assert second.returncode == 0, log.read_text()
     assert log.read_text().endswith("The rotation is over.\n")

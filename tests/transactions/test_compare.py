@@ -144,7 +144,7 @@ def undo_what_was_settled(desk: Desk) -> None:
     sweep(desk)
     pay(desk)
     go_on(desk, 7)
-    assert Deposit.objects.filter(status="credited").count() == 2
+    assert Deposit.objects.filter(status="credited").count() == 3, "two from outside, and what was swept"
     desk.chain.reorg(len(desk.chain.blocks) - 2, back_to_pool=True)
     desk.follow()
     desk.take_in()

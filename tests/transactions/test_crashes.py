@@ -110,9 +110,16 @@ def test_each_deposit_is_credited_and_swept_once(
     assert died()
     desk.assert_books_balance()
     deposits = Deposit.objects.order_by("amount_in_wei").values_list("wallet", "amount_in_wei", "status", "credits")
-    assert list(deposits) == [(wallet.pk, number * ETHER, "credited", 2) for number, wallet in enumerate(addresses, 1)]
-    sweeps = Transaction.objects.order_by("transaction_amount_in_wei").values_list("kind", "wallet", "status")
-    assert list(sweeps) == [("sweep", wallet.pk, "SUCCESSFUL") for wallet in addresses]
+    assert list(deposits.filter(wallet__in=addresses)) == [
+        (wallet.pk, number * ETHER, "credited", 2) for number, wallet in enumerate(addresses, 1)
+    ]
+    sweeps = Transaction.objects.order_by("transaction_amount_in_wei")
+    assert list(sweeps.values_list("kind", "wallet", "status")) == [
+        ("sweep", wallet.pk, "SUCCESSFUL") for wallet in addresses
+    ]
+    moved = sweeps.values_list("transaction_hash", "transaction_amount_in_wei")
+    arrived = deposits.filter(wallet=desk.wallet).values_list("transaction_hash", "amount_in_wei")
+    assert list(arrived) == list(moved)
     assert Attempt.objects.count() == 3, "no sweep was signed twice"
     credited = Account.objects.filter(deposit_address__in=addresses).order_by("pk")
     assert list(credited.values_list("current_balance_in_wei", flat=True)) == [ETHER, 2 * ETHER, 3 * ETHER]

@@ -20,6 +20,7 @@ from tests.desk import (
     make_officer,
     write_deposit_seed,
 )
+from tests.transactions.test_services_verify import behind_the_desks_back
 from transactions.chain import ChainUnavailableError
 from transactions.models import Attempt, Transaction, Wallet
 from transactions.services.cancel import cancel_transaction
@@ -126,8 +127,7 @@ class TestLife:
         wallet = deposited(desk)
         [row] = sweep(desk)
         assert desk.broadcast() == 1
-        desk.mine(4)
-        desk.take_in()
+        desk.run_to_the_end()
         row.refresh_from_db()
         moved = 5 * ETHER - FEE_MAX
         assert (row.stage, row.status, row.failure_reason) == (Stage.SETTLED, Status.SUCCESSFUL, "")
@@ -136,7 +136,11 @@ class TestLife:
         assert balance(wallet.account) == -on_chain(desk, wallet) == -(FEE_MAX - NETWORK_FEE)
         assert balance(Account.objects.get(kind=AccountKind.NETWORK_FEES)) == -NETWORK_FEE
         assert balance(desk.account) == 105 * ETHER, "whose deposit it was is not concerned"
-        assert not Journal.objects.filter(kind="wallet_funding", source__startswith="0x").exists(), "it is no deposit"
+        settlement = Journal.objects.get(kind="settlement")
+        arrival = Journal.objects.get(kind="wallet_funding", source=row.transaction_hash)
+        funding = Account.objects.get(kind=AccountKind.EXTERNAL_FUNDING)
+        assert settlement.entries.get(account=funding).amount_in_wei == -moved
+        assert arrival.entries.get(account=funding).amount_in_wei == moved
         desk.assert_books_balance()
         assert check_books().is_clean
 
@@ -148,7 +152,7 @@ class TestLife:
         for each in (payment, row):
             each.refresh_from_db()
         assert (payment.wallet, row.wallet) == (desk.wallet, wallet)
-        desk.mine(4)
+        desk.run_to_the_end()
         desk.assert_books_balance()
 
     def test_a_payment_never_leaves_a_deposit_address(self, desk: Desk) -> None:
@@ -169,7 +173,7 @@ class TestLife:
             assert fired()
         desk.broadcast()
         assert Attempt.objects.count() == 1
-        desk.mine(4)
+        desk.run_to_the_end()
         desk.assert_books_balance()
 
     def test_it_is_replaced_at_a_higher_fee_within_what_was_kept_back(self, desk: Desk, settings: Settings) -> None:
@@ -184,7 +188,7 @@ class TestLife:
         first, second = Attempt.objects.order_by("id")
         assert (first.nonce, second.nonce, second.purpose) == (0, 0, "payment")
         assert second.gas_limit * second.max_fee_per_gas_in_wei <= FEE_MAX
-        desk.mine(4)
+        desk.run_to_the_end()
         row.refresh_from_db()
         assert row.status == Status.SUCCESSFUL
         desk.assert_books_balance()
@@ -193,7 +197,7 @@ class TestLife:
         deposited(desk)
         [row] = sweep(desk)
         desk.broadcast()
-        desk.mine(4)
+        desk.run_to_the_end()
         row.refresh_from_db()
         assert row.block_number is not None
         desk.chain.reorg(len(desk.chain.blocks) - row.block_number)
@@ -201,10 +205,31 @@ class TestLife:
         row.refresh_from_db()
         assert (row.stage, row.reversals) == (Stage.BROADCAST, 1)
         assert balance(desk.wallet.account) == -1_000 * ETHER
-        desk.mine(4)
+        desk.run_to_the_end()
         row.refresh_from_db()
         assert row.status == Status.SUCCESSFUL
         desk.assert_books_balance()
+
+    def test_a_restored_database_that_knows_nothing_of_it_books_it_once(self, desk: Desk) -> None:
+        wallet = deposited(desk)
+        [row] = sweep(desk)
+        desk.broadcast()
+        with behind_the_desks_back() as cursor:
+            cursor.execute("DELETE FROM transactions_attempt")
+            cursor.execute("DELETE FROM transactions_transaction")
+            cursor.execute("UPDATE transactions_wallet SET next_nonce = 0 WHERE id = %s", [wallet.pk])
+        desk.mine(2)
+        desk.run_to_the_end()
+        assert sweep(desk) == []
+        for _ in range(2):
+            desk.broadcast()
+        desk.run_to_the_end()
+        stranger = Transaction.objects.get()
+        assert (stranger.kind, stranger.to_public_address) == (Kind.STRANGER, row.to_public_address)
+        for each in (desk.wallet, wallet):
+            assert -balance(each.account) == on_chain(desk, each)
+        desk.assert_books_balance()
+        assert check_books().is_clean
 
     def test_refused_before_it_was_signed_it_holds_nothing_to_give_back(self, desk: Desk) -> None:
         deposited(desk)
@@ -256,7 +281,7 @@ class TestMove:
         for each in (payment, row):
             each.refresh_from_db()
         assert (row.wallet, payment.wallet) == (old, new)
-        desk.mine(4)
+        desk.run_to_the_end()
         assert on_chain(desk, old) == FEE_MAX - NETWORK_FEE
         desk.assert_books_balance()
 

@@ -64,6 +64,7 @@ class Wallet(models.Model):
         indexes = [
             models.Index(name="transactions_wallet_hot", fields=["id"], condition=Q(role="hot")),
             models.Index(Lower("address"), name="transactions_wallet_by_address"),
+            models.Index(name="transactions_wallet_unknown", fields=["id"], condition=Q(unknown_since__isnull=False)),
         ]
         constraints = [
             models.CheckConstraint(

@@ -17,7 +17,7 @@ from transactions.services.holdings import Holdings
 # What to add to a wallet's balance in the ledger for that on the chain at block `number`, row by row.
 _IN_FLIGHT = """
 WITH moved AS (
-    SELECT row.id, row.kind, row.stage, row.block_number, row.wallet_id, row.to_public_address, attempt.purpose,
+    SELECT row.id, row.kind, row.stage, row.block_number, row.wallet_id,
            CASE row.stage WHEN 'MINED' THEN -1 ELSE 1 END AS sign,
            row.transaction_fee_blockchain_in_wei AS fee,
            CASE WHEN NOT row.succeeded_on_chain THEN 0
@@ -33,10 +33,6 @@ WITH moved AS (
                       WHERE block.number = row.block_number AND block.hash = row.block_hash)
 ), in_flight AS (
     SELECT wallet_id, sign * (fee + value) AS wei, kind, id, stage, block_number FROM moved
-    UNION ALL
-    SELECT receiver.id, -sign * value, moved.kind, moved.id, moved.stage, moved.block_number FROM moved
-    JOIN transactions_wallet AS receiver ON receiver.address = moved.to_public_address
-    WHERE moved.kind = 'sweep' AND moved.purpose = 'payment' AND moved.value > 0
     UNION ALL
     SELECT wallet_id, CASE status WHEN 'waiting' THEN amount_in_wei ELSE -amount_in_wei END, 'deposit', id, status,
            block_number

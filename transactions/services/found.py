@@ -18,10 +18,9 @@ from accounts.services.adjustments import Adjustment
 from accounts.services.audit import clean_reason, record_audit
 from transactions.chain.client import Chain, get_chain
 from transactions.exceptions import MoreThanFoundError, WalletStateError
-from transactions.models import Block, Transaction, Wallet
+from transactions.models import Block, Wallet
 from transactions.services.compare import is_recorded, read_booked
 from transactions.services.holdings import Holdings, read_holding
-from transactions.states import Kind, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +104,6 @@ def _get(wallet_id: int) -> Wallet:
 
 def _compare(wallet: Wallet, holdings: Holdings) -> Comparison:
     """Hold what the chain said against the books as they are now, whatever was settled or credited in between."""
-    # A sweep in that block which nobody has found in it looks like ether from outside. Asked first: one that is found
-    # from now on is counted in flight below.
-    coming = Transaction.objects.filter(
-        kind=Kind.SWEEP, to_public_address=wallet.address, stage__in=[Stage.SIGNED, Stage.BROADCAST]
-    )
-    if coming.exists():
-        raise WalletStateError("A transaction of the desk's own is on its way to this wallet. Look again in a minute.")
     to_take_in = Block.objects.filter(number__lte=holdings.block_number, taken_in_at__isnull=True)
     with connection.cursor() as cursor:
         if to_take_in.exists() or not is_recorded(cursor, holdings):

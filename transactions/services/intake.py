@@ -21,8 +21,7 @@ from transactions.chain.bodies import read_transfers
 from transactions.chain.client import Chain, get_chain
 from transactions.chain.exceptions import ChainReplyError, ChainUnavailableError
 from transactions.chain.types import BlockTransfer, Receipt
-from transactions.models import Attempt, Block, BlockContent, Deposit, Wallet
-from transactions.states import Kind
+from transactions.models import Block, BlockContent, Deposit, Wallet
 from txnsite.faults import fault_point
 
 TRIED_AGAIN_AFTER = dt.timedelta(seconds=20)
@@ -130,8 +129,8 @@ def record_block(number: int, block_hash: str) -> bool:
 def record_transfers(number: int, block_hash: str, *, chain: Chain | None = None) -> int:
     """Record what a stored block brings to the desk's addresses, and that it is taken in; return how many deposits.
 
-    A transfer of our own between two of our wallets is none: its settlement books both sides. Nor is what a wallet
-    held when it was opened.
+    A transfer between two of the desk's wallets is one like any other: its settlement books only what left. What a
+    wallet held when it was opened is none.
 
     :raises ChainUnavailableError: when a receipt is missing; nothing is recorded then.
     """
@@ -142,16 +141,12 @@ def record_transfers(number: int, block_hash: str, *, chain: Chain | None = None
     transfers = _read_transfers(block_hash)
     receivers = {transfer.to_address for transfer in transfers.values()}
     found = Wallet.objects.annotate(lower=Lower("address")).filter(lower__in=receivers)
-    opened = dict(found.values_list("lower", "opened_at_block"))
-    wallets = dict(found.values_list("lower", "pk"))
+    wallets = {wallet.address.lower(): wallet for wallet in found}
     ours = {hash_: transfer for hash_, transfer in transfers.items() if transfer.to_address in wallets}
     # What was booked when the wallet was opened, or found, is not booked again; a deposit that is known goes on.
-    booked = {hash_ for hash_, transfer in ours.items() if opened[transfer.to_address] >= number}
+    booked = {hash_ for hash_, transfer in ours.items() if wallets[transfer.to_address].opened_at_block >= number}
     booked -= set(Deposit.objects.filter(transaction_hash__in=booked).values_list("transaction_hash", flat=True))
     for hash_ in booked:
-        del ours[hash_]
-    swept = Attempt.objects.filter(hash__in=ours, transaction__kind=Kind.SWEEP).values_list("hash", flat=True)
-    for hash_ in swept:
         del ours[hash_]
     receipts = (chain or get_chain()).receipts(list(ours)) if ours else {}
     missing = [hash_ for hash_ in ours if hash_ not in receipts or receipts[hash_].block_hash != block_hash]
@@ -187,7 +182,7 @@ def _ask_again(block_hash: str) -> None:
 def _save(
     block: Block,
     transfers: Mapping[str, BlockTransfer],
-    wallets: Mapping[str, int],
+    wallets: Mapping[str, Wallet],
     receipts: Mapping[str, Receipt],
 ) -> int:
     """Insert deposits, or put those that had left the chain into this block.
@@ -217,7 +212,7 @@ def _save(
                     block.number,
                     block.hash,
                     now,
-                    [wallets[transfer.to_address] for transfer in arrived],
+                    [wallets[transfer.to_address].pk for transfer in arrived],
                     [transfer.hash for transfer in arrived],
                     [to_checksum_address(transfer.from_address) for transfer in arrived],
                     [str(transfer.value_in_wei) for transfer in arrived],

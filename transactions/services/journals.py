@@ -12,8 +12,8 @@ from transactions.states import FailureReason, Kind, Purpose
 class Settled:
     """A transaction in a block that is final. Amounts are wei.
 
-    `to_wallet_account_id` is the account of the wallet that a sweep goes to, `purpose` that of the attempt which the
-    block holds, and `strangers_value_in_wei` what it moved if we did not sign it.
+    `purpose` is that of the attempt which the block holds, and `strangers_value_in_wei` what it moved if we did not
+    sign it.
     """
 
     id: int
@@ -22,7 +22,6 @@ class Settled:
     reversals: int
     account_id: int
     wallet_account_id: int
-    to_wallet_account_id: int | None
     amount_in_wei: int
     fee_total_in_wei: int
     fee_blockchain_in_wei: int
@@ -69,8 +68,8 @@ def settlement_of(row: Settled, own_accounts: Mapping[AccountKind, int]) -> Jour
     if row.is_paid:
         return _journal_of_success(row, own_accounts[AccountKind.FEE_INCOME])
     fee = row.fee_blockchain_in_wei
-    if row.kind == Kind.SWEEP and row.purpose == Purpose.PAYMENT and row.succeeded and row.to_wallet_account_id:
-        return _journal_of_sweep(row, row.to_wallet_account_id, own_accounts[AccountKind.NETWORK_FEES])
+    if row.kind == Kind.SWEEP and row.purpose == Purpose.PAYMENT and row.succeeded:
+        return _journal_of_sweep(row, own_accounts)
     if row.purpose == Purpose.STRANGER:
         moved = fee + (row.strangers_value_in_wei if row.succeeded else 0)
         return _journal(row, moved, own_accounts[AccountKind.EXTERNAL_FUNDING], "Wallet used by another program")
@@ -90,13 +89,16 @@ def _journal_of_success(row: Settled, fee_income_id: int) -> JournalDraft:
     return JournalDraft(JournalKind.SETTLEMENT, row.source, entries, "Payment successful")
 
 
-def _journal_of_sweep(row: Settled, to_wallet_account_id: int, network_fees_id: int) -> JournalDraft:
-    """What left one wallet of the desk's has come to another; the network's fee is an expense."""
+def _journal_of_sweep(row: Settled, own_accounts: Mapping[AccountKind, int]) -> JournalDraft:
+    """What left is external until the wallet that it came to is credited, as by any other transfer; the fee is spent.
+
+    So what comes to a wallet is booked in one way alone, whoever sent it, and by whatever database knew of it.
+    """
     fee = row.fee_blockchain_in_wei
     entries = [
         (row.wallet_account_id, row.amount_in_wei + fee),
-        (to_wallet_account_id, -row.amount_in_wei),
-        *([(network_fees_id, -fee)] if fee else []),
+        (own_accounts[AccountKind.EXTERNAL_FUNDING], -row.amount_in_wei),
+        *([(own_accounts[AccountKind.NETWORK_FEES], -fee)] if fee else []),
     ]
     return JournalDraft(JournalKind.SETTLEMENT, row.source, entries, "Moved to another wallet")
 

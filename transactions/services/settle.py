@@ -88,14 +88,11 @@ def _lock_final(final_number: int, only_ids: Sequence[int] | None) -> list[Settl
             """
             SELECT row.id, row.kind, attempt.purpose, row.reversals, row.user_account_id,
                    wallet.account_id, row.transaction_amount_in_wei, row.transaction_fee_total_in_wei,
-                   row.transaction_fee_blockchain_in_wei, coalesce(attempt.value_in_wei, 0), row.succeeded_on_chain,
-                   receiver.account_id
+                   row.transaction_fee_blockchain_in_wei, coalesce(attempt.value_in_wei, 0), row.succeeded_on_chain
             FROM transactions_transaction AS row
             JOIN transactions_wallet AS wallet ON wallet.id = row.wallet_id
             JOIN transactions_block AS block ON block.number = row.block_number AND block.hash = row.block_hash
             JOIN transactions_attempt AS attempt ON attempt.hash = row.transaction_hash
-            LEFT JOIN transactions_wallet AS receiver
-                ON row.kind = 'sweep' AND receiver.address = row.to_public_address
             WHERE row.stage = 'MINED' AND row.block_number <= %(final)s
               AND (%(only)s::bigint[] IS NULL OR row.id = ANY(%(only)s::bigint[]))
             ORDER BY row.id LIMIT %(chunk)s FOR NO KEY UPDATE OF row SKIP LOCKED
@@ -110,7 +107,6 @@ def _lock_final(final_number: int, only_ids: Sequence[int] | None) -> list[Settl
                 reversals=row[3],
                 account_id=row[4],
                 wallet_account_id=row[5],
-                to_wallet_account_id=row[11],
                 amount_in_wei=int(row[6]),
                 fee_total_in_wei=int(row[7]),
                 fee_blockchain_in_wei=int(row[8]),

@@ -16,6 +16,7 @@ from accounts.ledger import system_account
 from accounts.models import AccountKind
 from transactions.chain.client import Chain, get_chain
 from transactions.models import Transaction, Wallet
+from transactions.services.nonces import note_strangers
 from transactions.services.pricing import reserve_for_move
 from transactions.services.wallets import sending_wallets
 from transactions.states import Kind, Stage, Status, WalletRole
@@ -46,6 +47,8 @@ def sweep_deposits(
     fee_max = reserve_for_move(terms.quote)
     ordered = []
     for wallet in wallets:
+        # Who else had the key, or a database since replaced by an older one, may have swept it already.
+        note_strangers(wallet, terms.nonces[wallet.address], now)
         # The ledger counts what is final, the chain what is there: never move more than either.
         held = min(-wallet.account.current_balance_in_wei, terms.balances[wallet.address])
         if held - fee_max >= settings.SWEEP_MIN_IN_WEI:

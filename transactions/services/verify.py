@@ -28,7 +28,6 @@ WITH judged AS (
            hold.id AS hold, hold.status AS hold_status, hold.amount_in_wei AS held, hold.account_id AS hold_account,
            payment.transaction_amount_in_wei + payment.transaction_fee_total_in_wei AS total,
            settlement.id AS settlement, settlement.users_change, settlement.wallets_change,
-           settlement.receivers_change,
            CASE WHEN payment.kind <> 'payment' THEN NULL WHEN payment.status = 'PENDING' THEN 'held'
                 WHEN payment.status = 'SUCCESSFUL' THEN 'settled' ELSE 'released' END AS hold_status_expected,
            CASE WHEN payment.status = 'SUCCESSFUL'
@@ -42,10 +41,7 @@ WITH judged AS (
                     ELSE 0 END AS wallets_change_expected,
            CASE WHEN payment.status = 'SUCCESSFUL' AND payment.kind = 'payment'
                     THEN -(payment.transaction_amount_in_wei + payment.transaction_fee_total_in_wei)
-                ELSE 0 END AS users_change_expected,
-           CASE WHEN payment.status = 'SUCCESSFUL' AND payment.kind = 'sweep'
-                    THEN -payment.transaction_amount_in_wei
-                ELSE 0 END AS receivers_change_expected
+                ELSE 0 END AS users_change_expected
     FROM transactions_transaction AS payment
     CROSS JOIN LATERAL (
         SELECT payment.id || CASE WHEN payment.reversals > 0 THEN '.' || payment.reversals ELSE '' END AS source
@@ -58,14 +54,10 @@ WITH judged AS (
                                                             AND payment.kind = 'payment'), 0)
                    AS users_change,
                coalesce(sum(entry.amount_in_wei) FILTER (WHERE entry.account_id = wallet.account_id), 0)
-                   AS wallets_change,
-               coalesce(sum(entry.amount_in_wei) FILTER (WHERE entry.account_id = receiver.account_id), 0)
-                   AS receivers_change
+                   AS wallets_change
         FROM accounts_journal AS journal
         LEFT JOIN accounts_entry AS entry ON entry.journal_id = journal.id
         LEFT JOIN transactions_wallet AS wallet ON wallet.id = payment.wallet_id
-        LEFT JOIN transactions_wallet AS receiver
-            ON payment.kind = 'sweep' AND receiver.address = payment.to_public_address
         WHERE journal.kind = 'settlement' AND journal.source = round.source
         GROUP BY journal.id
     ) AS settlement ON TRUE
@@ -78,7 +70,6 @@ SELECT size.checked, judged.* FROM size LEFT JOIN judged
        OR judged.held <> judged.total OR judged.hold_account <> judged.user_account_id
        OR coalesce(judged.users_change, 0) <> judged.users_change_expected
        OR coalesce(judged.wallets_change, 0) <> judged.wallets_change_expected
-       OR coalesce(judged.receivers_change, 0) <> judged.receivers_change_expected
        OR (judged.settlement IS NOT NULL) <> (judged.wallets_change_expected <> 0)
 ORDER BY judged.id
 """
@@ -125,7 +116,6 @@ def check_books_of(cursor: CursorWrapper, report: Report, on_progress: OnProgres
     - A successful one has its hold settled and one settlement that takes amount and fee off the account and amount
       and network fee off the wallet.
     - A failed one has its hold released, and a settlement only for the network fee that a revert burned.
-    - What moved between two wallets of the desk came to the one by as much as it left the other.
     - No hold or settlement belongs to a payment that doesn't exist.
     - Deposits: see `check_deposits`. What the desk made up for: see `check_losses`.
 
@@ -154,8 +144,7 @@ def _describe(row: dict[str, Any]) -> Difference:
     subject = f"payment #{row['id']} ({row['failure_reason'] or row['stage']})"
     evidence = (
         f"hold={row['hold']} status={row['hold_status']} amount={row['held']} account={row['hold_account']}",
-        f"settlement={row['settlement']} users_change={row['users_change']} wallets_change={row['wallets_change']} "
-        f"receivers_change={row['receivers_change']}",
+        f"settlement={row['settlement']} users_change={row['users_change']} wallets_change={row['wallets_change']}",
     )
     if row["hold_status"] != row["hold_status_expected"]:
         expected, found = row["hold_status_expected"], row["hold_status"] or "no hold"
@@ -179,9 +168,7 @@ def _describe(row: dict[str, Any]) -> Difference:
 
 
 def _changes(row: dict[str, Any], which: str = "") -> str:
-    words = f"user {row[f'users_change{which}']} wei, wallet {row[f'wallets_change{which}']} wei"
-    receivers = row[f"receivers_change{which}"]
-    return f"{words}, receiving wallet {receivers} wei" if receivers else words
+    return f"user {row[f'users_change{which}']} wei, wallet {row[f'wallets_change{which}']} wei"
 
 
 def _check_owners(

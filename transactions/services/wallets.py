@@ -75,12 +75,13 @@ def open_wallet(address: str, opening: Opening) -> Wallet:
 def signing_wallets() -> list[Wallet]:
     """Return the wallets for which something may have to be signed, in id order.
 
-    Of deposit addresses, of which there may be very many, only those that something is to leave.
+    Of deposit addresses, of which there may be very many, only those that something is to leave, or somebody's has.
     """
-    hot = Wallet.objects.filter(role=WalletRole.HOT, paused_at__isnull=True)
-    deposit = deposit_wallets_under_way().filter(paused_at__isnull=True)
+    hot = Wallet.objects.filter(role=WalletRole.HOT)
+    unknown = Wallet.objects.filter(role=WalletRole.DEPOSIT, unknown_since__isnull=False)
     # In one query the database would look at every deposit address.
-    return sorted([*hot, *deposit], key=lambda wallet: wallet.pk)
+    queries = [rows.filter(paused_at__isnull=True) for rows in (hot, deposit_wallets_under_way(), unknown)]
+    return sorted({wallet for wallets in queries for wallet in wallets}, key=lambda wallet: wallet.pk)
 
 
 def deposit_wallets_under_way() -> QuerySet[Wallet]:
