@@ -26,7 +26,7 @@ def check_ledger_with_progress(progress: Progress) -> ReservesReport:
     proof = prove_reserves(on_total=progress.set_total, on_progress=progress.advance)
     row = keep_report(proof, timezone.now())
     _have_it_signed()
-    checked = ", ".join(f"{what}: {count:,}" for what, count in proof.report.checked.items())
+    checked = proof.report.checked_in_words
     if row.is_clean:
         progress.finish(
             f"Everything adds up, and with the chain at block {row.block_number}. {row}. Checked {checked}."

@@ -169,7 +169,7 @@ def _from_database(transaction_id: int) -> Detail | None:
 
 
 def _with_confirmations(detail: Detail, head: Any) -> Detail:
-    """Count the block that holds the transaction as its first confirmation."""
+    """Count the confirmations up to the newest block that is known."""
     if detail["block_number"] is None:
         return detail
     if head is None:
@@ -178,5 +178,5 @@ def _with_confirmations(detail: Detail, head: Any) -> Detail:
             announce_head(number)
     else:
         number = head["number"]
-    detail["confirmations"] = max(0, (number or 0) - detail["block_number"] + 1)
+    detail["confirmations"] = Block.count_confirmations(detail["block_number"], number)
     return detail

@@ -140,6 +140,12 @@ class WalletNotReadyError(TransactionsError):
     code = "wallet_not_ready"
 
 
+class BlockNotComparableError(TransactionsError):
+    """The desk doesn't know all of this block."""
+
+    code = "block_not_comparable"
+
+
 class ChainMismatchError(TransactionsError):
     """The node follows another chain than the database does."""
 

@@ -12,8 +12,8 @@ from accounts.paging import PAGE_SIZE, Page, cut_page, page_of, read_cursor
 from accounts.queries import account_of
 from transactions.detail import Detail, describe
 from transactions.exceptions import TransactionNotFoundError
-from transactions.models import AllowedRecipient, Approval, Block, Deposit, ReservesReport, Transaction, Wallet
-from transactions.states import DepositStatus, Status
+from transactions.models import AllowedRecipient, Approval, Attempt, Block, Deposit, ReservesReport, Transaction, Wallet
+from transactions.states import DepositStatus, Purpose, Status
 
 _BIGINT_MAX = 2**63 - 1
 _LIST = "transaction"
@@ -85,6 +85,13 @@ def transaction_of(user_id: int, transaction_id: int) -> Transaction:
     if row is None:
         raise TransactionNotFoundError
     return row
+
+
+def is_cancel(detail: Detail) -> bool:
+    """Say whether the transaction that a payment's hash names is the one that cancels it."""
+    if detail["cancel_requested_at"] is None or detail["transaction_hash"] is None:
+        return False
+    return Attempt.objects.filter(hash=detail["transaction_hash"], purpose=Purpose.CANCEL).exists()
 
 
 def payment_of_key(*, user_id: int, account_id: int, idempotency_key: str) -> int | None:
@@ -161,7 +168,7 @@ def deposits_page(wallet: Wallet | None, *, cursor: str | None = None, limit: in
     rows = Deposit.objects.none() if wallet is None else Deposit.objects.filter(wallet=wallet)
     page = cut_page(rows.select_related("wallet"), of="deposit", cursor=cursor, limit=limit)
     head = Block.newest_number()
-    return page.map(lambda row: CountedDeposit(row, _confirmations(row.block_number, head)))
+    return page.map(lambda row: CountedDeposit(row, Block.count_confirmations(row.block_number, head)))
 
 
 def deposits_on_the_way(account: Account) -> DepositsOnTheWay:
@@ -169,12 +176,8 @@ def deposits_on_the_way(account: Account) -> DepositsOnTheWay:
     found = Deposit.objects.filter(wallet__credits=account, status=DepositStatus.WAITING).aggregate(
         count=Count("pk"), amount=Sum("amount_in_wei"), block=Max("block_number")
     )
-    confirmations = _confirmations(found["block"], Block.newest_number() if found["count"] else None)
+    confirmations = Block.count_confirmations(found["block"], Block.newest_number() if found["count"] else None)
     return DepositsOnTheWay(found["count"], int(found["amount"] or 0), confirmations)
-
-
-def _confirmations(block_number: int | None, head_number: int | None) -> int:
-    return 0 if block_number is None or head_number is None else max(0, head_number - block_number + 1)
 
 
 def _with_accounts() -> QuerySet[Transaction]:
@@ -182,8 +185,16 @@ def _with_accounts() -> QuerySet[Transaction]:
 
 
 def last_report_of(wallet: Wallet) -> ReservesReport | None:
-    """Return the newest report of reserves for which a wallet was compared with the chain."""
-    compared = ReservesReport.objects.filter(
-        block_number__gte=wallet.opened_at_block, made_at__gte=wallet.created_at, block_number__isnull=False
-    )
-    return compared.order_by("-pk").first()
+    """Return the last report of reserves for which a wallet was compared with the chain, at whichever block."""
+    return _reports_of(wallet).first()
+
+
+def last_proof_of(wallet: Wallet) -> ReservesReport | None:
+    """Return the last report of reserves by which a wallet had what it must, at whichever block."""
+    return _reports_of(wallet).exclude(text__contains=ReservesReport.mark_of(wallet.address)).first()
+
+
+def _reports_of(wallet: Wallet) -> QuerySet[ReservesReport]:
+    """Return the reports for which a wallet was compared, the last run first; at older blocks it wasn't there yet."""
+    compared = ReservesReport.objects.filter(block_number__gte=wallet.opened_at_block, made_at__gte=wallet.created_at)
+    return compared.filter(block_number__isnull=False).order_by("-made_at", "-pk")

@@ -1,29 +1,14 @@
 """A payment's state in plain words: what happens, what became of the money, what to do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from accounts.money import format_ether
 from transactions.detail import Detail
 from transactions.states import UNSIGNED, FailureReason, Stage, Status, WaitReason
+from transactions.steps import Step, confirmations_of, percent_of, progress_words, steps_of
 
 Tone = Literal["busy", "warn", "good", "bad"]
-StepState = Literal["done", "now", "later", "failed"]
-
-_ORDER = [stage for stage in Stage if stage != Stage.REVIEW]
-_PERCENT_BEFORE_BLOCK = {Stage.REVIEW: 4, Stage.ACCEPTED: 8, Stage.SIGNED: 16, Stage.BROADCAST: 25}
-_PERCENT_IN_BLOCK = 30
-_PERCENT_CONFIRMED = 95
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step on the way."""
-
-    name: str
-    state: StepState
-    at: str | None
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +35,25 @@ class Story:
 
 @dataclass(frozen=True, slots=True)
 class _Words:
+    """What is told on the way; in `money`, `{held}` is what is reserved."""
+
     headline: str
     explanation: str
-    advice: str = ""
+    advice: str = "Nothing. The payment goes on by itself, even if you close this page."
+    money: str = "{held} are reserved on your account: the amount and the fee. They leave it when the payment is done."
+    badge: str = ""
 
 
 _ON_THE_WAY = {
     Stage.REVIEW: _Words(
         "Waiting for approval",
-        "Because of its amount, our staff have to approve this payment before it is sent. Amount and fee are reserved "
-        "on your account meanwhile.",
-        "Nothing. Once it is approved, the payment goes on by itself, even if you close this page.",
+        "This payment is not on its way yet. Because of its amount, our staff have to approve it first, and may refuse "
+        "it.",
+        "Nothing. Once our staff have approved it, it goes on by itself, even if you close this page. Until then you "
+        "can cancel it at once.",
+        "{held} are reserved on your account: the amount and the fee. They stay yours while the payment waits, and are "
+        "available to you again if it is refused.",
+        "Needs approval",
     ),
     Stage.ACCEPTED: _Words(
         "Accepted, about to be signed", "Amount and fee are reserved on your account. The payment is being prepared."
@@ -79,7 +72,7 @@ _WAITS: dict[str, _Words] = {
     ),
     WaitReason.NETWORK_FEE: _Words(
         "Waiting for a lower network fee",
-        "The network asks for more just now than the fee of this payment covers. It goes out by itself once the "
+        "The network asks for more just now than the fee of this payment covers. It goes on by itself once the "
         "network is cheaper. You are not charged more.",
     ),
     WaitReason.WALLET_FUNDS: _Words(
@@ -115,11 +108,32 @@ _WAITS: dict[str, _Words] = {
     ),
 }
 
-_CANCELLING = _Words(
+_CANCEL_ASKED_FOR = _Words(
     "Being cancelled",
-    "The payment was sent already. The network is asked to take a transaction in its place that pays nobody; whichever "
-    "of the two it takes first decides.",
+    "The payment was sent already, and you or our staff have asked to cancel it. We are preparing a transaction that "
+    "takes its place and pays nobody. Whichever of the two the network takes first decides, so that the payment may "
+    "still arrive.",
+    "Nothing. As soon as a block holds one of the two, this page says which.",
+    "{held} stay reserved until it is certain. If the cancel comes first, all of it is available to you again.",
+    "Cancelling",
 )
+
+_CANCEL_SENT = replace(
+    _CANCEL_ASKED_FOR,
+    explanation="The payment was sent already, and after it a transaction that takes its place and pays nobody. "
+    "Whichever of the two the network takes first decides, so that the payment may still arrive.",
+)
+
+_CANCEL_IN_BLOCK = replace(
+    _CANCEL_ASKED_FOR,
+    headline="Cancelled, being confirmed",
+    explanation="A block holds the transaction that pays nobody, in place of the payment. Each block that follows "
+    "makes that harder to undo.",
+    advice="Nothing. Once the cancel is confirmed, this page says so.",
+    money="{held} stay reserved until then. Afterwards all of it is available to you again.",
+)
+
+_PAID_BEFORE_CANCEL = "The network took the payment before it took the cancel. "
 
 _WAITS_FOR_SOMETHING = _Words(
     "Waiting for a moment", "Something has to be ready first. The payment goes on by itself as soon as it is."
@@ -162,35 +176,30 @@ _FAILURES: dict[str, _Words] = {
 _FAILED_SOMEHOW = _Words("The payment failed", "It was not carried out.", "You can make a new payment.")
 
 
-def tell(detail: Detail, *, by_depth: bool = True) -> Story:
+def tell(detail: Detail, *, by_depth: bool = True, is_cancel: bool = False) -> Story:
     """Return the story of a payment.
 
     :param by_depth: whether confirmations alone decide, or the network's own finality does (CHAIN_FINALITY).
+    :param is_cancel: whether the transaction that the payment's hash names is the one that cancels it.
     """
     if detail["status"] == Status.SUCCESSFUL:
         return _tell_success(detail)
     if detail["status"] == Status.FAILED:
         return _tell_failure(detail)
     stage = Stage(detail["stage"])
-    words = _words_in_block(detail, by_depth) if stage == Stage.MINED else _ON_THE_WAY[stage]
+    words = _words_in_block(detail, by_depth, is_cancel) if stage == Stage.MINED else _words_before(detail, is_cancel)
     waits = stage == Stage.REVIEW or bool(detail["wait_reason"])
-    if detail["cancel_requested_at"] and stage != Stage.MINED:
-        words = _CANCELLING
-    elif detail["wait_reason"]:
-        # During a deploy, a newer worker may give a reason that this page has no words for yet.
-        words = _WAITS.get(detail["wait_reason"], _WAITS_FOR_SOMETHING)
-    held = _ether(_total(detail))
     return Story(
         tone="warn" if waits else "busy",
-        badge="Cancelling" if words is _CANCELLING else "Waiting" if waits else "In progress",
+        badge=words.badge or ("Waiting" if waits else "In progress"),
         headline=words.headline,
         explanation=words.explanation,
         quote="",
-        money=f"{held} are reserved on your account: the amount and the fee. They leave it when the payment is done.",
-        advice=words.advice or "Nothing. The payment goes on by itself, even if you close this page.",
-        percent=_percent(detail, stage),
-        progress=_progress_words(detail, stage),
-        steps=_steps(detail, stage),
+        money=words.money.format(held=_ether(_total(detail))),
+        advice=words.advice,
+        percent=percent_of(detail, stage),
+        progress=progress_words(detail, stage),
+        steps=steps_of(detail, stage),
         is_final=False,
     )
 
@@ -213,7 +222,7 @@ def _tell_success(detail: Detail) -> Story:
         advice="",
         percent=100,
         progress="Done",
-        steps=_steps(detail, Stage.SETTLED),
+        steps=steps_of(detail, Stage.SETTLED),
         is_final=True,
     )
 
@@ -230,7 +239,7 @@ def _tell_failure(detail: Detail) -> Story:
         advice=words.advice,
         percent=100,
         progress="Ended without a payment",
-        steps=_steps(detail, Stage.SETTLED),
+        steps=steps_of(detail, Stage.SETTLED),
         is_final=True,
     )
 
@@ -243,83 +252,36 @@ def _quote(detail: Detail) -> str:
     return f"{speaker} said: “{detail['failure_detail']}”"
 
 
-def _words_in_block(detail: Detail, by_depth: bool) -> _Words:
+def _words_before(detail: Detail, is_cancel: bool) -> _Words:
+    """Return what is told as long as no block is known to hold anything."""
+    if detail["cancel_requested_at"]:
+        return _CANCEL_SENT if is_cancel else _CANCEL_ASKED_FOR
+    if detail["wait_reason"]:
+        # During a deploy, a newer worker may give a reason that this page has no words for yet.
+        return _WAITS.get(detail["wait_reason"], _WAITS_FOR_SOMETHING)
+    return _ON_THE_WAY[Stage(detail["stage"])]
+
+
+def _words_in_block(detail: Detail, by_depth: bool, is_cancel: bool) -> _Words:
+    if is_cancel:
+        return _CANCEL_IN_BLOCK
     block, required = detail["block_number"], detail["confirmations_required"]
-    if _confirmations(detail) < required:
+    so_far = _PAID_BEFORE_CANCEL if detail["cancel_requested_at"] else ""
+    if confirmations_of(detail) < required:
         return _Words(
             "In a block, being confirmed",
-            f"The payment is in block {block}. Each block that follows makes it harder to undo; "
+            f"{so_far}The payment is in block {block}. Each block that follows makes it harder to undo; "
             f"after {required} confirmations it is done.",
         )
     if by_depth:
-        return _Words("Confirmed, being booked", f"The payment is in block {block} and deep enough. A moment more.")
+        return _Words(
+            "Confirmed, being booked", f"{so_far}The payment is in block {block} and deep enough. A moment more."
+        )
     return _Words(
         "Confirmed, waiting for finality",
-        f"The payment is in block {block}. It is done once the network declares that block final, which takes about "
-        "a quarter of an hour on Ethereum.",
+        f"{so_far}The payment is in block {block}. It is done once the network declares that block final, which takes "
+        "about a quarter of an hour on Ethereum.",
     )
-
-
-def _steps(detail: Detail, stage: Stage) -> list[Step]:
-    """Return the steps as they are for this payment; those a failed one never reached are left out."""
-    failed = detail["status"] == Status.FAILED
-    confirmations = "" if detail["block_number"] is None else _confirmations_words(detail)
-    names_and_times = [
-        ("Accepted", detail["accepted_at"], "Amount and fee reserved"),
-        *([("Approval", detail["approved_at"], "")] if _needs_approval(detail) else []),
-        ("Signed", detail["signed_at"], ""),
-        ("Sent to the network", detail["broadcast_at"], ""),
-        ("Confirmations", detail["mined_at"], confirmations),
-    ]
-    # What comes after the step of now is under way: signing after ACCEPTED, confirming after BROADCAST and in MINED.
-    reached = _position(detail, stage)
-    under_way = reached if stage == Stage.MINED else reached + 1
-    steps = [
-        Step(name, _state(position, under_way), at if position <= reached else None, note)
-        for position, (name, at, note) in enumerate(names_and_times)
-        if not failed or at is not None
-    ]
-    last = "Failed" if failed else "Done"
-    state: StepState = "later" if stage != Stage.SETTLED else ("failed" if failed else "done")
-    return [*steps, Step(last, state, detail["settled_at"], "Nothing was taken" if failed else "")]
-
-
-def _needs_approval(detail: Detail) -> bool:
-    """Say whether approval is one of the payment's steps, behind it or before it."""
-    return detail["stage"] == Stage.REVIEW or detail["approved_at"] is not None
-
-
-def _position(detail: Detail, stage: Stage) -> int:
-    """Return which of the payment's steps it has reached, from 0."""
-    return 0 if stage == Stage.REVIEW else _ORDER.index(stage) + _needs_approval(detail)
-
-
-def _state(position: int, under_way: int) -> StepState:
-    if position < under_way:
-        return "done"
-    return "now" if position == under_way else "later"
-
-
-def _percent(detail: Detail, stage: Stage) -> int:
-    if stage != Stage.MINED:
-        return _PERCENT_BEFORE_BLOCK[stage]
-    span = _PERCENT_CONFIRMED - _PERCENT_IN_BLOCK
-    return _PERCENT_IN_BLOCK + span * _confirmations(detail) // detail["confirmations_required"]
-
-
-def _progress_words(detail: Detail, stage: Stage) -> str:
-    if stage == Stage.MINED:
-        return f"{_confirmations_words(detail)} confirmations"
-    return f"Step {_position(detail, stage) + 1} of {len(_ORDER) + _needs_approval(detail)}"
-
-
-def _confirmations(detail: Detail) -> int:
-    """Return how many of the required confirmations there are."""
-    return min(detail["confirmations"], detail["confirmations_required"])
-
-
-def _confirmations_words(detail: Detail) -> str:
-    return f"{_confirmations(detail)} of {detail['confirmations_required']}"
 
 
 def _total(detail: Detail) -> int:

@@ -9,7 +9,8 @@ longer than `LIMIT_SECONDS`:
 - 503 `down`: the database doesn't answer or lets nobody write, and nothing can be accepted.
 
 `/readyz?strict=1` is for monitors: it answers 503 to `degraded` too. Of the chain, the state of each node is told as
-well, by its place in `CHAIN_RPC_URLS`. No answer tells addresses, names or versions.
+well, by its place in `CHAIN_RPC_URLS`: of one that keeps the chain's answer back, `timeout`. No answer tells addresses,
+names or versions.
 """
 
 import threading
@@ -27,7 +28,7 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 from django_redis import get_redis_connection
 
-from transactions.chain import get_chain
+from transactions.chain import NodeState, get_chain
 from transactions.exceptions import ChainMismatchError
 from transactions.services.match import require_our_chain
 from txnsite.celery import app as celery_app
@@ -101,17 +102,25 @@ def _ask_chain() -> None:
     require_our_chain(get_chain())
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The state of each part by name, and of each node in the order of `CHAIN_RPC_URLS`: all of the same moment."""
+
+    parts: dict[str, State]
+    nodes: list[str]
+
+
 class Readiness:
     """The newest answers of all parts, asked anew at most once a second however many want to know."""
 
     def __init__(self, probes: list[Probe]) -> None:
         self._probes = probes
         self._lock = threading.Lock()
-        self._known: dict[str, State] = {}
+        self._known = Answers({}, [])
         self._known_until = 0.0
 
-    def states(self) -> dict[str, State]:
-        """Return the state of each part, by name."""
+    def answers(self) -> Answers:
+        """Return what each part and each node has answered."""
         with self._lock:
             if time.monotonic() >= self._known_until:
                 self._known = self._ask_all()
@@ -123,11 +132,20 @@ class Readiness:
         with self._lock:
             self._known_until = 0.0
 
-    def _ask_all(self) -> dict[str, State]:
+    def _ask_all(self) -> Answers:
         open_questions = {probe.name: probe.start() for probe in self._probes}
         wait_for(open_questions.values(), timeout=LIMIT_SECONDS)
         too_late = State("timeout", LIMIT_SECONDS * 1000)
-        return {name: future.result() if future.done() else too_late for name, future in open_questions.items()}
+        parts = {name: future.result() if future.done() else too_late for name, future in open_questions.items()}
+        is_late = parts["chain"] is too_late
+        return Answers(parts, [_tell_node(node, chain_is_late=is_late) for node in get_chain().node_states()])
+
+
+def _tell_node(node: NodeState, *, chain_is_late: bool) -> str:
+    """Return a node's state; what is known of one from before says nothing while it keeps everybody waiting."""
+    if chain_is_late and node.is_awaited:
+        return "timeout"
+    return "up" if node.trouble is None else node.trouble.value
 
 
 readiness = Readiness(
@@ -149,18 +167,15 @@ def healthz(request: HttpRequest) -> JsonResponse:
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
     """Answer with the state of each part, 503 if the site can't do its work."""
-    states = readiness.states()
-    if all(state.is_up for state in states.values()):
+    answers = readiness.answers()
+    if all(state.is_up for state in answers.parts.values()):
         status, code = "ready", 200
-    elif states["database"].is_up:
+    elif answers.parts["database"].is_up:
         status, code = "degraded", 503 if request.GET.get("strict") == "1" else 200
     else:
         status, code = "down", 503
     checks: dict[str, Any] = {
-        name: {"state": state.state, "latency_in_ms": state.latency_in_ms} for name, state in states.items()
+        name: {"state": state.state, "latency_in_ms": state.latency_in_ms} for name, state in answers.parts.items()
     }
-    checks["chain"]["nodes"] = [
-        {"node": node.number, "state": "up" if node.trouble is None else node.trouble.value}
-        for node in get_chain().node_states()
-    ]
+    checks["chain"]["nodes"] = [{"node": number, "state": state} for number, state in enumerate(answers.nodes, start=1)]
     return JsonResponse({"status": status, "checks": checks}, status=code, headers={"Cache-Control": "no-store"})

@@ -105,6 +105,7 @@ KINDS: dict[type[Exception], Kind] = {
     transactions.AlreadyDecidedError: Kind(409, "Already decided"),
     transactions.DepositAddressNotFoundError: Kind(404, "No deposit address yet"),
     transactions.WalletNotReadyError: Kind(503, "No wallet ready"),
+    transactions.BlockNotComparableError: Kind(409, "Block not comparable"),
     transactions.ChainMismatchError: Kind(503, "Node on another chain"),
     chain.ChainUnavailableError: Kind(503, "Node not available"),
     chain.ChainBusyError: Kind(503, "Node not available"),

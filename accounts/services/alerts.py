@@ -53,6 +53,14 @@ def resolve_alert(*, kind: AlertKind, subject: str, now: dt.datetime) -> bool:
     return was_open
 
 
+def raise_or_resolve(*, kind: AlertKind, subject: str, message: str, now: dt.datetime) -> None:
+    """Raise an alert with what is wrong, or resolve it: no message says that all is well."""
+    if message:
+        raise_alert(kind=kind, subject=subject, message=message, now=now)
+    else:
+        resolve_alert(kind=kind, subject=subject, now=now)
+
+
 @db_transaction.atomic
 def acknowledge_alert(*, actor: User, alert_id: int, now: dt.datetime) -> bool:
     """Note that a member of the staff knows of an alert; return whether they are the first.

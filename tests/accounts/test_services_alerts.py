@@ -13,7 +13,7 @@ from accounts.exceptions import AlertNotFoundError
 from accounts.models import Alert, AlertKind
 from accounts.models.alerts import HAPPENED_ONCE
 from accounts.queries import unacknowledged_alerts_count
-from accounts.services.alerts import acknowledge_alert, raise_alert, resolve_alert
+from accounts.services.alerts import acknowledge_alert, raise_alert, raise_or_resolve, resolve_alert
 from tests.desk import NOW, make_user
 from tests.staff import events
 
@@ -121,6 +121,18 @@ class TestResolved:
     def test_a_subject_that_was_cut_is_found_again(self) -> None:
         low("z" * 500)
         assert resolve_alert(kind=LOW, subject="z" * 500, now=NOW) is True
+
+    def test_what_is_watched_is_open_as_long_as_there_is_something_to_say(self) -> None:
+        watched: dict[str, Any] = {"kind": AlertKind.WALLET_BALANCE_LOW, "subject": "0xabc"}
+        raise_or_resolve(**watched, message="It holds 1 wei.", now=NOW)
+        alert = Alert.objects.get()
+        assert (alert.message, alert.resolved_at) == ("It holds 1 wei.", None)
+        later = NOW + dt.timedelta(minutes=1)
+        raise_or_resolve(**watched, message="", now=later)
+        alert.refresh_from_db()
+        assert (alert.message, alert.resolved_at) == ("It holds 1 wei.", later)
+        raise_or_resolve(**watched, message="", now=later)
+        assert Alert.objects.count() == 1
 
 
 @pytest.mark.django_db

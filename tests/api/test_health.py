@@ -149,7 +149,29 @@ def test_a_node_that_has_not_answered_yet_is_not_called_up(client: Client, setti
     settings.CHAIN_RPC_URLS = [f"http://127.0.0.1:{silent_port}"]
     settings.CHAIN_RPC_TIMEOUT_SECONDS = 5
     assert readiness_of(client)[2]["chain"] == "timeout"
-    assert nodes_told(client) == [{"node": 1, "state": "not asked yet"}]
+    assert nodes_told(client) == [{"node": 1, "state": "timeout"}]
+
+
+def test_the_only_node_hangs_after_it_was_well(client: Client, settings: Any) -> None:
+    settings.CHAIN_RPC_TIMEOUT_SECONDS = 5
+    with serve(well()) as node:
+        settings.CHAIN_RPC_URLS = [node.url()]
+        assert readiness_of(client)[1] == "ready"
+        node.stall.set()
+        health.readiness.forget()
+        assert readiness_of(client) == (200, "degraded", up_but(chain="timeout"))
+        assert nodes_told(client) == [{"node": 1, "state": "timeout"}]
+
+
+def test_of_several_nodes_the_one_that_hangs_is_named(client: Client, settings: Any) -> None:
+    settings.CHAIN_RPC_TIMEOUT_SECONDS = 5
+    with serve(well()) as node, serve(well()) as spare:
+        settings.CHAIN_RPC_URLS = [node.url(), spare.url()]
+        assert readiness_of(client)[1] == "ready"
+        node.stall.set()
+        health.readiness.forget()
+        assert readiness_of(client) == (200, "degraded", up_but(chain="timeout"))
+        assert nodes_told(client) == [{"node": 1, "state": "timeout"}, {"node": 2, "state": "up"}]
 
 
 def test_without_database(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from tests.desk import ETHER, RECIPIENT, Desk, freeze, make_account, make_addres
 from tests.pages import owner_of
 from transactions.drafts import PaymentDraft, sign_draft
 from transactions.models import Block
+from transactions.services.cancel import cancel_transaction
 
 AUDIT = (Path(__file__).parent / "audit.js").read_text()
 LONG_NAME = "A treasury whose name is rather long, as names of departments sometimes are"
@@ -39,9 +40,15 @@ def paths(transactional_db: None, deposit_seed: None) -> dict[str, str]:
     under_way = desk.accept(ETHER + 1)
     desk.broadcast()
     desk.mine(4)
+    cancelled = desk.accept(3 * ETHER)
+    desk.broadcast()
+    cancel_transaction(actor=user, transaction_id=cancelled.pk, now=timezone.now())
+    desk.broadcast()
     desk.chain.down = True
     waiting = desk.accept(2 * ETHER)
     desk.broadcast()
+    desk.set_policy(approval_above_in_wei=0)
+    in_review = desk.accept(4 * ETHER)
     whale = make_account(user, balance_in_wei=WEI_MAX, name=LONG_NAME)
     of_whale = desk.accept(WEI_MAX // 2, account=whale)
     frozen = make_account(user, name=LONG_WORD)
@@ -69,6 +76,8 @@ def paths(transactional_db: None, deposit_seed: None) -> dict[str, str]:
         "payment done": f"/payments/{done.pk}/",
         "payment refused": f"/payments/{rejected.pk}/",
         "payment in a block": f"/payments/{under_way.pk}/",
+        "payment being cancelled": f"/payments/{cancelled.pk}/",
+        "payment that needs approval": f"/payments/{in_review.pk}/",
         "payment waiting": f"/payments/{waiting.pk}/",
         "largest payment": f"/payments/{of_whale.pk}/",
         "task": f"/tasks/{run.pk}/",

@@ -10,6 +10,7 @@ from tests.chain.scripted import well
 from tests.fakes.chain import FakeChain
 from tests.fakes.node import serve
 from transactions.chain import Chain, NodeTrouble, WrongChainError, get_chain, use_chain
+from transactions.chain.client import chain_for_pages
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +36,13 @@ def test_a_forked_child_knows_nothing_of_the_nodes() -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
+def test_pages_have_an_impatient_one_to_themselves(settings: Settings) -> None:
+    assert chain_for_pages() is chain_for_pages()
+    assert chain_for_pages() is not get_chain()
+    settings.CHAIN_RPC_TIMEOUT_SECONDS = 2
+    assert chain_for_pages() is get_chain(), "never more patient than the settings say"
+
+
 def test_settings_are_read_when_the_chain_is_used(settings: Settings) -> None:
     first = get_chain()
     settings.CHAIN_RPC_URLS = ["http://127.0.0.1:1/first", "http://localhost:2"]
@@ -45,7 +53,7 @@ def test_settings_are_read_when_the_chain_is_used(settings: Settings) -> None:
 def test_a_test_can_put_its_own_chain_in_place() -> None:
     fake: Chain = FakeChain()
     use_chain(fake)
-    assert get_chain() is fake
+    assert get_chain() is chain_for_pages() is fake
     use_chain(None)
     assert get_chain() is not fake
 

@@ -1,5 +1,6 @@
 """Ether found at an address, in the admin: what is beyond the books, reviewed, and booked once by who may."""
 
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -10,11 +11,13 @@ from django.urls import reverse
 from pytest_django.fixtures import Settings
 
 from accounts.models import Journal
+from tests.chain.scripted import well
 from tests.desk import ETHER, Desk
+from tests.fakes.node import serve
 from tests.pages import owner_of, text_of
 from tests.staff import Staff, balances, events, make_staff
 from tests.transactions.test_found import come
-from transactions.chain import use_chain
+from transactions.chain import client, use_chain
 from transactions.models import Wallet
 
 
@@ -117,6 +120,23 @@ def test_without_a_node_the_page_says_so(operator: Staff, desk: Desk, address: W
         assert "The fake node is down." in text_of(operator.client.get(page_of(address), follow=True))
         assert "The fake node is down." in post(operator, address, **fields(confirm="Book 5 ETH"))
     assert balances(desk.account) == (100 * ETHER, 100 * ETHER)
+
+
+def test_nobody_waits_long_for_a_node_that_hangs(
+    operator: Staff, address: Wallet, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_chain(None)
+    monkeypatch.setattr(client, "PAGE_TIMEOUT_SECONDS", 0.2)
+    settings.CHAIN_RPC_TIMEOUT_SECONDS = 15
+    with serve(well()) as node:
+        node.stall.set()
+        settings.CHAIN_RPC_URLS = [node.url()]
+        started = time.monotonic()
+        assert "does not answer" in text_of(operator.client.get(page_of(address), follow=True))
+        assert len(node.trips) == 1
+        assert "does not answer" in post(operator, address, **fields(confirm="Book 5 ETH"))
+        assert len(node.trips) == 2, "what did not answer just now is not asked again by the same click"
+        assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize("permissions", [(), ("operate_wallet",), ("adjust_account",)])

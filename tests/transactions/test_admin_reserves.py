@@ -27,16 +27,23 @@ def viewer(desk: Desk) -> Staff:
     return make_staff("viewers")
 
 
-def keep(desk: Desk, *, differing: int = 0, owed_in_wei: int = 100 * ETHER, compared: bool = True) -> ReservesReport:
+def keep(
+    desk: Desk, *, differing: int = 0, owed_in_wei: int = 100 * ETHER, compared: bool = True, block_number: int = 7
+) -> ReservesReport:
     """Keep a report of a desk of one wallet."""
     proof = Proof(not_compared="" if compared else "The fake node is down.", owed_in_wei=owed_in_wei)
     if compared:
-        proof.holdings = Holdings(7, "0x" + "ab" * 32, {desk.wallet.address: 1_000 * ETHER}, {})
+        proof.holdings = Holdings(block_number, "0x" + "ab" * 32, {desk.wallet.address: 1_000 * ETHER}, {})
     proof.report.count("wallets", 1)
     for number in range(differing):
         subject = f"wallet {desk.wallet.address}" if number == 0 else f"account #{number}"
         proof.report.add(Difference("it is so", subject, "1 wei", "<b>2</b> wei", (f"row={number}", "entry=9")))
     return keep_report(proof, timezone.now())
+
+
+def when(report: ReservesReport) -> str:
+    """Return when it was made, in words."""
+    return f"on {report.made_at:%Y-%m-%d at %H:%M} UTC"
 
 
 def page(report: ReservesReport) -> str:
@@ -151,10 +158,12 @@ class TestElsewhere:
     def test_a_wallets_page_says_when_it_was_last_proved(self, viewer: Staff, desk: Desk) -> None:
         wallet = reverse("admin:transactions_wallet_change", args=[desk.wallet.pk])
         assert "at block 7" not in shown(viewer, wallet)
-        keep(desk)
-        assert "adds up at block 7" in shown(viewer, wallet)
-        keep(desk, differing=1)
-        assert "differs at block 7" in shown(viewer, wallet)
+        run = when(keep(desk, differing=1))
+        assert f"differs at block 7 {run}. It never added up so far." in shown(viewer, wallet)
+        proof = when(keep(desk, block_number=6))
+        assert f"adds up at block 6 {proof}" in shown(viewer, wallet)
+        run = when(keep(desk, differing=1))
+        assert f"differs at block 7 {run}. Last added up at block 6 {proof}." in shown(viewer, wallet)
 
     def test_the_index_leads_to_them(self, desk: Desk) -> None:
         told = make_staff("operators").client.get(reverse("admin:index")).content.decode()

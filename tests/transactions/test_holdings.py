@@ -10,6 +10,7 @@ from pytest_django.fixtures import Settings
 from tests.desk import ETHER, Desk, make_account, stages
 from tests.transactions.test_nonces import send_elsewhere
 from transactions.chain import ChainUnavailableError
+from transactions.exceptions import BlockNotComparableError
 from transactions.models import Block, Wallet
 from transactions.services import holdings
 from transactions.services.holdings import read_holdings
@@ -69,7 +70,7 @@ class TestBlock:
     @pytest.mark.parametrize("number", [7, 99])
     def test_one_that_is_not_final_may_not(self, desk: Desk, number: int) -> None:
         walked(desk)
-        with pytest.raises(ChainUnavailableError, match=f"^Block {number} can't be compared: .* would be 6"):
+        with pytest.raises(BlockNotComparableError, match=f"^Block {number} can't be compared: .* would be 6"):
             read_holdings(desk.chain, block_number=number)
 
     def test_without_a_walked_chain_there_is_none(self, desk: Desk) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tests.desk import FEE, GWEI
 from transactions.chain import FeeQuote
-from transactions.services.pricing import Price, price_transfer
+from transactions.services.pricing import Price, price_transfer, reserve_for_move
 
 PLAIN = 21_000
 
@@ -17,6 +17,10 @@ def price(base_fee: int, tip: int, *, gas: int = PLAIN, fee: int = FEE) -> Price
 
 def test_the_usual_offer_is_twice_the_base_fee_plus_the_tip() -> None:
     assert price(30 * GWEI, 2 * GWEI) == Price(62 * GWEI, 2 * GWEI)
+
+
+def test_four_times_the_usual_fee_is_kept_back_for_a_move() -> None:
+    assert reserve_for_move(FeeQuote(30 * GWEI, 2 * GWEI)) == 4 * PLAIN * 62 * GWEI
 
 
 def test_the_fee_paid_is_a_ceiling_for_gas_times_price() -> None:

@@ -3,10 +3,11 @@
 import pytest
 from pytest_django.fixtures import Settings
 
-from tests.desk import ETHER, FEE, GWEI, Desk, crash_at, dies, stages
+from tests.desk import ETHER, FEE, GWEI, NOW, Desk, crash_at, dies, make_user, stages
 from transactions.chain.types import FeeQuote
 from transactions.models import Attempt, Transaction
 from transactions.services.broadcast import has_work
+from transactions.services.cancel import cancel_transaction
 from transactions.services.pricing import Price, price_replacement
 
 BLOCKS = 5
@@ -29,6 +30,11 @@ def fees(payment: Transaction) -> list[tuple[int, int]]:
     """Return (max fee, tip) of each attempt, in gwei when whole."""
     attempts = Attempt.objects.filter(transaction=payment).order_by("id")
     return [(each.max_fee_per_gas_in_wei, each.max_priority_fee_per_gas_in_wei) for each in attempts]
+
+
+def waits_for(payment: Transaction) -> str:
+    payment.refresh_from_db()
+    return str(payment.wait_reason)
 
 
 class TestPrice:
@@ -176,6 +182,46 @@ class TestMost:
         assert (payment.status, payment.wait_reason) == ("SUCCESSFUL", "")
         desk.assert_paid_once([payment])
         desk.assert_books_balance()
+
+    def test_below_the_base_fee_the_wait_is_told_with_the_next_block(self, desk: Desk) -> None:
+        desk.chain.base_fee_per_gas_in_wei = 200 * GWEI
+        payment = desk.accept()
+        desk.broadcast()
+        ceiling = FEE // 21_000
+        assert fees(payment) == [(ceiling, GWEI)]
+        desk.chain.base_fee_per_gas_in_wei = ceiling
+        wait_unmined(desk, 1)
+        assert waits_for(payment) == ""
+        desk.chain.base_fee_per_gas_in_wei = ceiling + 1
+        asked = desk.chain.asked.copy()
+        wait_unmined(desk, 1)
+        assert waits_for(payment) == "network_fee"
+        assert (desk.chain.asked - asked).keys() == {"view"}, "the base fee came with the head"
+        desk.chain.base_fee_per_gas_in_wei = ceiling
+        desk.run_to_the_end()
+        assert waits_for(payment) == ""
+        desk.assert_paid_once([payment])
+
+    def test_what_may_be_raised_is_replaced_and_waits_for_no_fee(self, desk: Desk) -> None:
+        payment = desk.accept()
+        desk.broadcast()
+        desk.chain.base_fee_per_gas_in_wei = 20 * GWEI
+        wait_unmined(desk, 1)
+        assert waits_for(payment) == ""
+
+    def test_a_cancel_does_not_wait_for_what_the_payment_waited_for(self, desk: Desk, settings: Settings) -> None:
+        settings.CANCEL_FEE_MAX_IN_WEI = 10 * FEE
+        desk.chain.base_fee_per_gas_in_wei = 200 * GWEI
+        payment = desk.accept()
+        desk.broadcast()
+        desk.chain.base_fee_per_gas_in_wei = 400 * GWEI
+        wait_unmined(desk, 1)
+        assert waits_for(payment) == "network_fee"
+        cancel_transaction(actor=make_user(), transaction_id=payment.pk, now=NOW)
+        wait_unmined(desk, 1)
+        assert waits_for(payment) == ""
+        assert desk.broadcast() == 1
+        assert [each.purpose for each in Attempt.objects.order_by("id")] == ["payment", "cancel"]
 
     def test_no_attempt_ever_costs_more_than_the_fee_paid(self, desk: Desk) -> None:
         desk.accept(2 * ETHER)

@@ -17,7 +17,7 @@ from tests.desk import ETHER, FEE, NOW, Desk, make_address, make_wallet, write_k
 from tests.tasks.test_housekeeping import tamper
 from transactions.chain import ChainUnavailableError
 from transactions.models import Block, ReservesReport, Wallet
-from transactions.queries import last_report_of
+from transactions.queries import last_proof_of, last_report_of
 from transactions.services import holdings, reserves, reserves_reports
 from transactions.services.reserves import Proof, prove_reserves
 from transactions.services.reserves_reports import keep_report, sign_report, sign_reports, signers_of
@@ -349,6 +349,18 @@ class TestLastReport:
         keep_report(prove(at_work, with_chain=False), now)
         assert last_report_of(at_work.wallet) == compared
         assert not compared.is_about(at_work.wallet.address)
+
+    def test_the_last_run_counts_at_whichever_block_and_the_last_that_held(self, at_work: Desk) -> None:
+        wallet = at_work.wallet
+        assert last_proof_of(wallet) is None
+        keep_report(prove(at_work), timezone.now())
+        older = keep_report(prove(at_work, block_number=7), timezone.now())
+        assert older.is_clean
+        assert last_report_of(wallet) == last_proof_of(wallet) == older
+        at_work.chain.blocks[8].balances[wallet.address] -= 1
+        differing = keep_report(prove(at_work), timezone.now())
+        assert (last_report_of(wallet), last_proof_of(wallet)) == (differing, older)
+        assert last_proof_of(Wallet.objects.get(role="deposit")) == differing
 
     def test_none_of_before_it_was_opened(self, at_work: Desk) -> None:
         keep_report(prove(at_work), timezone.now())

@@ -34,8 +34,9 @@ from transactions.chain import use_chain
 from transactions.exceptions import WalletStateError
 from transactions.models import Transaction, Wallet
 from transactions.services import rotate, wallet_care
+from transactions.services.pricing import FEE_MARGIN
 from transactions.services.rotate import Standing, rotate_key
-from transactions.services.sweep import FEE_MARGIN, order_move
+from transactions.services.sweep import order_move
 from transactions.services.verify import check_books
 from transactions.states import Kind, WalletRole
 
@@ -144,7 +145,7 @@ class TestBegin:
         wallet_care.drain(actor=make_user(), wallet_id=second.pk, reason="x", now=NOW)
         refusals: list[tuple[dict[str, Any], str]] = [
             ({"reason": " "}, "reason"),
-            ({"to_address": desk.wallet.address}, "can't take over"),
+            ({"to_address": desk.wallet.address}, "^A key can't replace itself.$"),
             ({"to_address": second.address}, "can't take over"),
             ({"to_address": make_address()}, "There is no key for"),
         ]

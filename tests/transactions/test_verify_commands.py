@@ -72,9 +72,15 @@ class TestVerify:
         make_account(balance_in_wei=1_000 * ETHER)
         assert "Short of what is owed: 99.992042 ETH." in run()
 
-    def test_at_an_older_block(self, walked: Desk) -> None:
-        run("--block", "0")
-        assert ReservesReport.objects.get().block_number == 0
+    def test_at_an_older_block_the_sums_fit_with_what_is_in_flight(self, walked: Desk) -> None:
+        # Then the wallet had not paid yet what the ledger of now has booked.
+        assert run("--block", "0")[1:4] == [
+            "Owed to users: 98.992 ETH.",
+            "Held at block 0: 1000 ETH.",
+            "In flight (chain less ledger): 1.000042 ETH.",
+        ]
+        report = ReservesReport.objects.get()
+        assert (report.block_number, report.surplus_in_wei) == (0, 900_007_958 * 10**12)
 
     def test_the_books_alone(self, walked: Desk) -> None:
         assert run("--no-chain")[-1] == "The books by themselves add up."
@@ -97,8 +103,17 @@ class TestVerify:
             lines = run(code=2)
         assert lines[-2:] == ["The books by themselves add up.", "The chain was not compared: The fake node is down."]
 
-    def test_a_block_that_is_not_final_is_2(self, walked: Desk) -> None:
-        assert "Block 6 can't be compared" in run("--block", "6", code=2)[-1]
+    def test_a_block_that_is_not_final_is_refused_and_nothing_kept(self, walked: Desk) -> None:
+        assert run("--block", "6", code=2) == [
+            "Block 6 can't be compared: the newest that is final and searched for deposits would be 5, "
+            "and old ones are not recorded."
+        ]
+        assert not ReservesReport.objects.exists()
+
+    @pytest.mark.parametrize("number", ["-1", "1.5", "latest"])
+    def test_what_is_no_number_of_a_block_is_refused_and_nothing_kept(self, walked: Desk, number: str) -> None:
+        assert run("--block", number, code=1) == [f"Error: argument --block: {number!r} is no number of a block"]
+        assert not ReservesReport.objects.exists()
 
     def test_a_database_that_is_down_is_2(self, walked: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(**_: object) -> None:
@@ -142,6 +157,13 @@ class TestVerifyReport:
         with pytest.raises(CommandError, match="no report of reserves"):
             self.signers(str(path))
 
-    def test_of_one_that_is_not_there(self) -> None:
-        with pytest.raises(CommandError, match="There is no reserves report #7"):
-            self.signers("--id", "7")
+    @pytest.mark.parametrize("number", ["0", "7"])
+    def test_of_one_that_is_not_there(self, number: str) -> None:
+        with pytest.raises(CommandError, match=f"^There is no reserves report #{number}"):
+            self.signers("--id", number)
+
+    def test_of_a_file_that_is_not_there_or_is_none(self, tmp_path: Path) -> None:
+        with pytest.raises(CommandError, match=f"^There is no such file: {tmp_path}/report.json$"):
+            self.signers(str(tmp_path / "report.json"))
+        with pytest.raises(CommandError, match=f"^{tmp_path} can't be read: Is a directory.$"):
+            self.signers(str(tmp_path))

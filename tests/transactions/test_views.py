@@ -8,7 +8,8 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from tests.desk import ETHER, RECIPIENT, Desk, make_user, stages
-from tests.pages import ids_of, owner_of, text_of
+from tests.pages import ids_of, links_of, owner_of, text_of
+from transactions.models import Attempt
 
 HTMX = {"HX-Request": "true", "HX-Current-URL": "http://testserver/payments/1/"}
 
@@ -224,16 +225,36 @@ class TestCancel:
         assert page not in client.get(f"/payments/{payment.pk}/").content.decode()
         assert client.get(page).status_code == 302
 
-    def test_what_is_sent_is_being_cancelled(self, client: Client, desk: Desk) -> None:
+    def test_what_is_sent_is_being_cancelled(self, desk: Desk, owner: Client) -> None:
         payment = desk.accept()
         desk.broadcast()
-        client.force_login(owner_of(desk.account))
+        payment.refresh_from_db()
         page = f"/payments/{payment.pk}/cancel/"
-        assert "takes first decides" in client.get(page).content.decode()
-        client.post(page)
-        told = client.get(f"/payments/{payment.pk}/").content.decode()
-        assert "Being cancelled" in told
-        assert page not in told
+        assert "takes first decides" in text_of(owner.get(page))
+        told = owner.post(page, follow=True)
+        assert page not in links_of(told)
+        assert "Being cancelled" in text_of(told)
+        assert "Cancel asked for" in text_of(told)
+        assert f"Transaction hash {payment.transaction_hash}" in text_of(told)
+
+    def test_the_hash_is_named_as_the_cancelling_transactions(self, desk: Desk, owner: Client) -> None:
+        payment = desk.accept()
+        desk.broadcast()
+        url = f"/payments/{payment.pk}/"
+        owner.post(f"{url}cancel/")
+        desk.broadcast()
+        named = f"Cancelling transaction’s hash {Attempt.objects.get(purpose='cancel').hash}"
+        told = text_of(owner.get(url))
+        assert "and after it a transaction that takes its place" in told
+        assert named in told
+        desk.mine()
+        told = text_of(owner.get(url))
+        assert "Cancelled, being confirmed" in told
+        assert named in told
+        desk.run_to_the_end()
+        told = text_of(owner.get(url))
+        assert "The payment was cancelled" in told
+        assert named in told
 
     def test_too_late_is_told(self, client: Client, desk: Desk) -> None:
         payment = desk.accept()

@@ -106,9 +106,10 @@ def test_approval_is_a_step_of_those_that_need_it(stage: Stage, expected: str, p
 
 def test_a_payment_that_waits_for_approval_says_so_and_where_its_money_is() -> None:
     story = tell(detail(Stage.REVIEW))
-    assert (story.headline, story.tone, story.badge) == ("Waiting for approval", "warn", "Waiting")
-    assert story.money.startswith("1.008 ETH are reserved on your account")
-    assert story.advice.startswith("Nothing. Once it is approved, the payment goes on by itself")
+    assert (story.headline, story.tone, story.badge) == ("Waiting for approval", "warn", "Needs approval")
+    assert story.explanation.startswith("This payment is not on its way yet.")
+    assert story.money.startswith("1.008 ETH are reserved on your account: the amount and the fee. They stay yours")
+    assert story.advice.startswith("Nothing. Once our staff have approved it, it goes on by itself")
 
 
 def test_who_would_not_have_the_payment_is_quoted_by_name() -> None:
@@ -200,11 +201,33 @@ def test_reasons_of_a_newer_release_have_words_too() -> None:
     assert tell(unknown).money.startswith("No money was taken.")
 
 
-def test_a_cancel_that_was_asked_for_is_told_until_a_block_decides() -> None:
-    asked: dict[str, Any] = {"cancel_requested_at": AT[Stage.BROADCAST]}
-    story = tell(detail(Stage.BROADCAST, **asked))
-    assert (story.badge, story.headline) == ("Cancelling", "Being cancelled")
-    assert tell(detail(Stage.MINED, **asked)).headline == "In a block, being confirmed"
+class TestCancelling:
+    ASKED: dict[str, Any] = {"cancel_requested_at": AT[Stage.BROADCAST]}
+
+    @pytest.mark.parametrize("changes", [{}, {"wait_reason": WaitReason.NETWORK_FEE}])
+    def test_asked_for_and_not_sent_yet(self, changes: dict[str, Any]) -> None:
+        story = tell(detail(Stage.BROADCAST, **self.ASKED, **changes))
+        assert (story.badge, story.headline) == ("Cancelling", "Being cancelled")
+        assert "We are preparing a transaction" in story.explanation
+        assert story.money.startswith("1.008 ETH stay reserved until it is certain. If the cancel comes first")
+        assert story.advice.startswith("Nothing. As soon as a block holds one of the two")
+
+    def test_sent(self) -> None:
+        story = tell(detail(Stage.BROADCAST, **self.ASKED), is_cancel=True)
+        assert (story.badge, story.headline) == ("Cancelling", "Being cancelled")
+        assert "and after it a transaction that takes its place" in story.explanation
+        assert "If the cancel comes first" in story.money
+
+    def test_in_a_block(self) -> None:
+        story = tell(detail(Stage.MINED, **self.ASKED), is_cancel=True)
+        assert (story.badge, story.headline) == ("Cancelling", "Cancelled, being confirmed")
+        assert story.money == "1.008 ETH stay reserved until then. Afterwards all of it is available to you again."
+
+    def test_too_late(self) -> None:
+        story = tell(detail(Stage.MINED, **self.ASKED))
+        assert (story.badge, story.headline) == ("In progress", "In a block, being confirmed")
+        assert story.explanation.startswith("The network took the payment before it took the cancel.")
+        assert "They leave it when the payment is done." in story.money
 
 
 def test_a_cancel_is_offered_once_and_only_before_a_block() -> None:

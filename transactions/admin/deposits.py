@@ -129,7 +129,7 @@ class DepositAdmin(ReadOnlyAdmin):
         head = Block.newest_number()
         if head is None or row.block_number is None:
             return cells.EMPTY
-        return max(0, head - row.block_number + 1)
+        return Block.count_confirmations(row.block_number, head)
 
     @admin.display(description="age", ordering="id")
     def seen(self, row: Deposit) -> Any:

@@ -13,6 +13,7 @@ from accounts.admin.base import staff_user
 from accounts.admin.forms import AdjustmentForm
 from accounts.exceptions import AccountsError
 from accounts.money import format_ether
+from transactions.chain.client import chain_for_pages
 from transactions.chain.exceptions import ChainError
 from transactions.exceptions import TransactionsError
 from transactions.models import Wallet
@@ -32,10 +33,10 @@ def book(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: int) -> Ht
     back = reverse("admin:transactions_wallet_change", args=[wallet.pk])
     form = AdjustmentForm(request.POST or None)
     is_valid = request.method == "POST" and form.is_valid()
-    if is_valid and "confirm" in request.POST and _book(model_admin, request, wallet, form):
-        return HttpResponseRedirect(back)
     try:
-        comparison = look_at(wallet.pk)
+        if is_valid and "confirm" in request.POST and _book(model_admin, request, wallet, form):
+            return HttpResponseRedirect(back)
+        comparison = look_at(wallet.pk, chain=chain_for_pages())
     except (TransactionsError, ChainError) as error:
         model_admin.message_user(request, str(error), messages.WARNING)
         return HttpResponseRedirect(back)
@@ -65,7 +66,10 @@ def _tell(comparison: Comparison) -> list[tuple[str, int]]:
 
 
 def _book(model_admin: "WalletAdmin", request: HttpRequest, wallet: Wallet, form: AdjustmentForm) -> bool:
-    """Book what was found; on a refusal say why in the form."""
+    """Book what was found; on a refusal say why in the form.
+
+    :raises ChainError: when no node can tell.
+    """
     amount = form.cleaned_data["amount_in_wei"]
     try:
         booked = book_found(
@@ -75,8 +79,9 @@ def _book(model_admin: "WalletAdmin", request: HttpRequest, wallet: Wallet, form
             reason=form.cleaned_data["reason"],
             request_id=str(form.cleaned_data["request_id"]),
             now=timezone.now(),
+            chain=chain_for_pages(),
         )
-    except (AccountsError, TransactionsError, ChainError) as error:
+    except (AccountsError, TransactionsError) as error:
         form.add_error(None, str(error))
         return False
     done = f"Booked {format_ether(amount)} ETH for {wallet.credits or 'the desk'}: {wallet}."

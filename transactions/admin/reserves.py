@@ -11,6 +11,7 @@ from django.utils.html import format_html, format_html_join
 
 from accounts.admin import cells
 from accounts.admin.base import ReadOnlyAdmin, as_number
+from accounts.services.verify import list_checked
 from transactions.models import ReservesReport
 
 SHOWN_MAX = 200
@@ -154,7 +155,7 @@ class ReservesReportAdmin(ReadOnlyAdmin):
 
     @admin.display(description="checked")
     def checked(self, report: ReservesReport) -> str:
-        return ", ".join(f"{what}: {count:,}" for what, count in report.document["checked"].items())
+        return list_checked(report.document["checked"])
 
     @admin.display(description="differences")
     def differences(self, report: ReservesReport) -> Any:

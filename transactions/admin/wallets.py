@@ -19,7 +19,7 @@ from transactions.admin import found_page
 from transactions.admin.wallet_pages import STEPS, SWEPT_AT_ONCE_MAX, change_state, identify, sweep
 from transactions.exceptions import BadAddressError
 from transactions.models import Deposit, ReservesReport, Transaction, Wallet
-from transactions.queries import last_report_of
+from transactions.queries import last_proof_of, last_report_of
 from transactions.states import Stage, WalletRole
 
 
@@ -197,9 +197,11 @@ class WalletAdmin(ReadOnlyAdmin):
         report = last_report_of(wallet)
         if report is None:
             return cells.EMPTY
-        link = cells.link_to(ReservesReport, report.pk, f"at block {report.block_number}")
-        pill = cells.pill("differs", "bad") if report.is_about(wallet.address) else cells.pill("adds up", "good")
-        return format_html("{} {}", pill, link)
+        if not report.is_about(wallet.address):
+            return format_html("{} {}", cells.pill("adds up", "good"), _tell_run(report))
+        proof = last_proof_of(wallet)
+        proved = "It never added up so far." if proof is None else format_html("Last added up {}.", _tell_run(proof))
+        return format_html("{} {}. {}", cells.pill("differs", "bad"), _tell_run(report), proved)
 
     @admin.display(description="replaced by")
     def replacement(self, wallet: Wallet) -> Any:
@@ -235,3 +237,8 @@ class WalletAdmin(ReadOnlyAdmin):
     def in_flight(self, wallet: Any) -> int:
         count: int = wallet.in_flight_count
         return count
+
+
+def _tell_run(report: ReservesReport) -> Any:
+    link = cells.link_to(ReservesReport, report.pk, f"at block {report.block_number}")
+    return format_html("{} on {} UTC", link, f"{report.made_at:%Y-%m-%d at %H:%M}")

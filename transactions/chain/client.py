@@ -22,6 +22,8 @@ from transactions.chain.types import (
 )
 
 START_TIMEOUT_SECONDS = 3.0
+PAGE_TIMEOUT_SECONDS = 2.5
+"""With the look at several nodes that may go before the question, nobody waits for much more than five seconds."""
 
 
 class Chain(Protocol):
@@ -99,6 +101,15 @@ def use_chain(chain: Chain | None) -> None:
     """Make get_chain() answer with this one in the whole process; None goes back to the settings. For tests."""
     global _in_use
     _in_use = chain
+
+
+def chain_for_pages() -> Chain:
+    """Return the chain for a question that somebody at a page waits for: it gives up soon, and they may ask again."""
+    if _in_use is not None:
+        return _in_use
+    options = _options()
+    timeout_seconds = min(options.timeout_seconds, PAGE_TIMEOUT_SECONDS)
+    return _node_chain(tuple(settings.CHAIN_RPC_URLS), replace(options, timeout_seconds=timeout_seconds), os.getpid())
 
 
 def chain_for_start() -> NodeChain:

@@ -3,7 +3,8 @@
 import logging
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from transactions.chain.exceptions import ChainError, ChainUnavailableError
 from transactions.chain.types import NodeState, NodeTrouble
@@ -32,6 +33,7 @@ class Health:
         self._failures = 0
         self._failed_at = 0.0
         self._chain_id_seen = chain_id
+        self._open_questions = 0
         self.is_ours = False
         """Whether its chain id was found to be ours, and it has not failed since: it may have been replaced."""
         self.head_number = 0
@@ -61,7 +63,18 @@ class Health:
     @property
     def state(self) -> NodeState:
         """What people are told."""
-        return NodeState(self._number, self._label, self._trouble, self._detail)
+        return NodeState(self._number, self._label, self._trouble, self._detail, is_awaited=self._open_questions > 0)
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """Count a question as open as long as it is."""
+        with self._lock:
+            self._open_questions += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open_questions -= 1
 
     def served(self) -> None:
         """Note that it answered a question: the next failure is its first."""

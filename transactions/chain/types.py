@@ -152,13 +152,15 @@ class NodeTrouble(Enum):
 class NodeState:
     """What this process knows of one node; `trouble` is None while it is asked.
 
-    `label` and `detail` name the node's host, so they are for operators only; neither holds a secret.
+    `label` and `detail` name the node's host, so they are for operators only; neither holds a secret. It `is_awaited`
+    while a question to it is open.
     """
 
     number: int
     label: str
     trouble: NodeTrouble | None
     detail: str
+    is_awaited: bool = False
 
 
 @dataclass(frozen=True, slots=True)

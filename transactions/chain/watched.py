@@ -37,8 +37,9 @@ class WatchedNode:
         :raises ChainError: when it gives no answer; it is set aside then, unless it only lacks what was asked for.
         """
         try:
-            self._require_our_chain()
-            answer = question(self.single)
+            with self.health.awaited():
+                self._require_our_chain()
+                answer = question(self.single)
         except ChainError as error:
             self._note(error)
             raise
@@ -70,7 +71,12 @@ class WatchedNode:
 
     def start_look(self) -> Look:
         """Ask for chain id and head in the background."""
-        return self._looks.run(self._scout.standing)
+
+        def errand() -> tuple[int, int]:
+            with self.health.awaited():
+                return self._scout.standing()
+
+        return self._looks.run(errand)
 
     def take_in(self, look: Look) -> bool:
         """Note what a look has found, and say whether there is a new head of our chain to compare."""

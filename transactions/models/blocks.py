@@ -34,3 +34,8 @@ class Block(models.Model):
     def newest_number(cls) -> int | None:
         """Return how far the chain was walked: the number of the newest recorded block."""
         return cls.objects.order_by("-number").values_list("number", flat=True).first()
+
+    @staticmethod
+    def count_confirmations(number: int | None, newest_number: int | None) -> int:
+        """Return how many confirmations what is in block `number` has: that block is the first."""
+        return 0 if number is None or newest_number is None else max(0, newest_number - number + 1)

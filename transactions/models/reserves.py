@@ -107,4 +107,9 @@ class ReservesReport(models.Model):
 
     def is_about(self, address: str) -> bool:
         """Say whether something differs about the wallet of this address."""
-        return any(row["subject"] == f"wallet {address}" for row in self.document["differences"])
+        return self.mark_of(address) in self.text
+
+    @staticmethod
+    def mark_of(address: str) -> str:
+        """Return what stands in a report's text if and only if something differs about the wallet of this address."""
+        return f'"subject":"wallet {address}"'

@@ -17,6 +17,7 @@ from transactions.services.deposits import credit_final
 from transactions.services.intake import forget_old_contents
 from transactions.services.moves import move_transactions
 from transactions.services.nonces import explain_used_nonces, note_strangers
+from transactions.services.replace import tell_outpriced
 from transactions.services.send import resend, resend_dropped
 from transactions.services.settle import final_block_number, settle_final
 from transactions.services.wallets import deposit_wallets_under_way
@@ -57,6 +58,8 @@ def follow_chain(chain: Chain | None = None) -> int:
                 Wallet.objects.filter(pk=wallet.pk).update(progress_block=view.head.number)
             if is_new:
                 _look_for_the_missing(wallet, newest_sent, count, view.head.number, chain)
+        if is_new:
+            tell_outpriced(view.head)
         fault_point("follow.before_settle")
         final_number = final_block_number(view)
         settled = settle_final(final_number, timezone.now())

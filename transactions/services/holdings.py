@@ -11,6 +11,7 @@ from django.db.models import Q, QuerySet
 
 from transactions.chain.client import Chain
 from transactions.chain.exceptions import ChainUnavailableError
+from transactions.exceptions import BlockNotComparableError
 from transactions.models import Block, Wallet
 from transactions.services.settle import final_block_number
 from transactions.states import WalletRole
@@ -63,6 +64,7 @@ def read_holdings(
     :param block_number: of an older block than the newest possible one.
     :param on_progress: told how many wallets were asked about since the last time.
     :raises ChainError: when no node answers, or none has the block that the desk has walked.
+    :raises BlockNotComparableError: when the block that was asked for is not such a one.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     wallets = Wallet.objects.all()
@@ -95,7 +97,8 @@ def read_holding(chain: Chain, wallet: Wallet) -> Holdings:
 def _choose_block(chain: Chain, wanted: int | None) -> Block:
     """Return the newest block of which the desk knows all: final, and taken in like all before it.
 
-    :raises ChainUnavailableError: when there is none, or the wanted one is not among them.
+    :raises ChainUnavailableError: when there is none.
+    :raises BlockNotComparableError: when the wanted one is not among them.
     """
     view = chain.view([], with_finalized=settings.CHAIN_FINALITY == "finalized")
     newest = final_block_number(view)
@@ -104,11 +107,12 @@ def _choose_block(chain: Chain, wanted: int | None) -> Block:
         newest = min(newest, to_take_in.number - 1)
     number = newest if wanted is None else wanted
     block = Block.objects.filter(number=number).first() if number <= newest else None
-    if block is None:
-        which = "No block can" if wanted is None else f"Block {wanted} can't"
-        why = f"the newest that is final and searched for deposits would be {max(newest, 0)}"
-        raise ChainUnavailableError(f"{which} be compared: {why}, and old ones are not recorded.")
-    return block
+    if block is not None:
+        return block
+    why = f"the newest that is final and searched for deposits would be {max(newest, 0)}, and old ones are not recorded"
+    if wanted is None:
+        raise ChainUnavailableError(f"No block can be compared: {why}.")
+    raise BlockNotComparableError(f"Block {wanted} can't be compared: {why}.")
 
 
 def _read_at(

@@ -7,6 +7,9 @@ from transactions.chain.types import FeeQuote
 PLAIN_GAS = 21_000
 """The gas of a transfer to an address without code (Ethereum yellow paper, appendix G)."""
 
+FEE_MARGIN = 4
+"""How many times the fee of now is kept back for a move between wallets of the desk."""
+
 
 @dataclass(frozen=True, slots=True)
 class Price:
@@ -28,7 +31,20 @@ def price_transfer(quote: FeeQuote, *, gas_limit: int, fee_paid_in_wei: int) -> 
     ceiling = fee_paid_in_wei // gas_limit
     if ceiling < base_fee + -(-base_fee // 8) + tip:
         return None
-    return Price(min(2 * base_fee + tip, ceiling), tip)
+    return Price(min(usual_price(quote), ceiling), tip)
+
+
+def usual_price(quote: FeeQuote) -> int:
+    """Return the usual offer in wei per gas: twice the base fee plus the tip."""
+    return 2 * quote.base_fee_per_gas_in_wei + quote.max_priority_fee_per_gas_in_wei
+
+
+def reserve_for_move(quote: FeeQuote) -> int:
+    """Return what to keep back for the fee of a move between wallets of the desk, in wei.
+
+    It is more than the fee would be now: a replacement may have to offer more.
+    """
+    return FEE_MARGIN * PLAIN_GAS * usual_price(quote)
 
 
 def price_replacement(quote: FeeQuote, last: Price, *, gas_limit: int, fee_max_in_wei: int) -> Price | None:

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import transaction as db_transaction
 
 from accounts.models import AlertKind
-from accounts.services.alerts import raise_alert, resolve_alert
+from accounts.services.alerts import raise_or_resolve
 from transactions.models import Queue, Transaction
 from transactions.states import Stage
 
@@ -22,9 +22,6 @@ def measure_queue(now: dt.datetime) -> bool:
         return is_full
     with db_transaction.atomic():
         Queue.objects.update_or_create(pk=1, defaults={"full_since": now if is_full else None})
-        if is_full:
-            message = f"{waiting} payments wait to be sent; no more are accepted until some have gone out."
-            raise_alert(kind=AlertKind.QUEUE_FULL, subject="payments", message=message, now=now)
-        else:
-            resolve_alert(kind=AlertKind.QUEUE_FULL, subject="payments", now=now)
+        message = f"{waiting} payments wait to be sent; no more are accepted until some have gone out."
+        raise_or_resolve(kind=AlertKind.QUEUE_FULL, subject="payments", message=message if is_full else "", now=now)
     return is_full

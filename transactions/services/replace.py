@@ -14,7 +14,7 @@ from django.db import transaction as db_transaction
 
 from accounts.keys import Signer, UnsignedTransfer, sign_transfers
 from transactions.chain.client import Chain
-from transactions.chain.types import BroadcastTerms, FeeQuote
+from transactions.chain.types import BlockHeader, BroadcastTerms, FeeQuote
 from transactions.detail import announce_change
 from transactions.models import Attempt, Block, Transaction, Wallet
 from transactions.services.attempts import insert_attempts, signed_attempt
@@ -41,6 +41,20 @@ WHERE payment.stage IN ('SIGNED', 'BROADCAST') AND wallet.id = ANY(%(wallets)s)
        OR greatest(newest.signed_block, wallet.progress_block) <= %(head)s - %(blocks)s)
   AND (payment.wait_reason <> 'network_fee' OR newest.sent_block <= %(head)s - %(blocks)s)
 ORDER BY payment.wallet_id, payment.nonce LIMIT %(limit)s
+"""
+
+# A wallet of which the newest block holds something is not looked at: what it has sent goes out, or the next block that
+# holds nothing of it tells.
+_OUTPRICED = """
+SELECT payment.id FROM transactions_transaction AS payment
+JOIN transactions_wallet AS wallet ON wallet.id = payment.wallet_id
+CROSS JOIN LATERAL (
+    SELECT max_fee_per_gas_in_wei FROM transactions_attempt AS attempt
+    WHERE attempt.transaction_id = payment.id AND attempt.raw_transaction <> '' ORDER BY attempt.id DESC LIMIT 1
+) AS newest
+WHERE payment.stage IN ('SIGNED', 'BROADCAST') AND payment.wait_reason = '' AND wallet.progress_block < %(head)s
+  AND newest.max_fee_per_gas_in_wei < %(base_fee)s
+ORDER BY payment.id LIMIT %(limit)s
 """
 
 
@@ -95,6 +109,26 @@ def replace_stuck(signers: Mapping[Wallet, Signer], terms: BroadcastTerms, chain
     set_wait_reason(dict.fromkeys(capped, WaitReason.NETWORK_FEE), stages=[Stage.SIGNED, Stage.BROADCAST])
     taken = send_attempts(_save(attempts), chain)
     return taken + resend(capped, chain)
+
+
+def tell_outpriced(head: BlockHeader) -> None:
+    """Say of what was sent at the most that may be paid that it waits for the network's fee, once that is above it.
+
+    What may still be raised is replaced in its time. No node is asked.
+    """
+    quote = FeeQuote(head.base_fee_per_gas_in_wei, max_priority_fee_per_gas_in_wei=0)
+    with connection.cursor() as cursor:
+        limit = settings.CHAIN_RPC_BATCH_SIZE
+        cursor.execute(_OUTPRICED, {"head": head.number, "base_fee": quote.base_fee_per_gas_in_wei, "limit": limit})
+        found = [row[0] for row in cursor.fetchall()]
+    if not found:
+        return
+    with db_transaction.atomic():
+        # Locked, so that a cancel comes before and is judged by its own price, or after and waits for nothing.
+        rows = Transaction.objects.select_for_update(no_key=True).filter(pk__in=found, wait_reason="").order_by("pk")
+        stuck = _read_stuck(list(rows.values_list("pk", flat=True)))
+        capped = [each.row.pk for each in stuck if _price(each, quote) is None]
+        set_wait_reason(dict.fromkeys(capped, WaitReason.NETWORK_FEE), stages=[Stage.SIGNED, Stage.BROADCAST])
 
 
 def _stuck_ids(wallets: Iterable[Wallet], limit: int) -> list[int]:

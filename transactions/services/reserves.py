@@ -51,6 +51,7 @@ def prove_reserves(
     :param block_number: to compare at an older block than the newest that is final and searched for deposits.
     :param on_total: told once how many wallets and ids there are to go through.
     :param on_progress: told how many were gone through since the last time.
+    :raises BlockNotComparableError: when `block_number` is of the future, or of a block that isn't recorded any more.
     """
     with connection.cursor() as cursor:
         on_total(books_to_go(cursor) + (Wallet.objects.count() if with_chain else 0))

@@ -23,9 +23,9 @@ from transactions.exceptions import WalletStateError
 from transactions.models import Transaction, Wallet
 from transactions.services import wallet_care
 from transactions.services.blocks import walked_and_final
-from transactions.services.pricing import PLAIN_GAS
+from transactions.services.pricing import PLAIN_GAS, reserve_for_move, usual_price
 from transactions.services.refuse import refuse_unsigned
-from transactions.services.sweep import FEE_MARGIN, order_move
+from transactions.services.sweep import order_move
 from transactions.services.wallets import Opening, find_opening, open_wallet
 from transactions.states import FailureReason, Kind, Stage, Status, WalletRole
 
@@ -52,11 +52,14 @@ def rotate_key(
     :param address: of the old wallet, in EIP-55 form.
     :param reason: needed to begin.
     :param to_address: whose key is there already and takes over; None makes a new one in the keystore.
-    :raises WalletStateError: when this can't be done with such a wallet, or another rotation is being worked on.
+    :raises WalletStateError: when this can't be done with such a wallet or such a key to take over, or another rotation
+        is being worked on.
     :raises ReasonRequiredError: when no reason is given to begin.
     :raises AccountsError: when a key can't be made, opened or put away.
     :raises ChainError: when no node answers.
     """
+    if to_address == address:
+        raise WalletStateError("A key can't replace itself.")
     chain = chain or get_chain()
     with advisory_lock("rotate_key") as is_mine:
         if not is_mine:
@@ -87,7 +90,7 @@ def _begin(
         opening = find_opening(new_address, chain)
     with db_transaction.atomic():
         new = open_wallet(new_address, opening)
-        if new == wallet or new.role != WalletRole.HOT or new.draining_at is not None:
+        if new.role != WalletRole.HOT or new.draining_at is not None:
             raise WalletStateError(f"{new} can't take over: it is no hot wallet that may be given payments.")
         if wallet.draining_at is None:
             wallet_care.drain(actor=actor, wallet_id=wallet.pk, reason=reason, now=now)
@@ -107,9 +110,8 @@ def _go_on(wallet: Wallet, actor: User | None, now: dt.datetime, chain: Chain) -
         words = f"{wallet} is paused, so nothing can leave it: {wallet.paused_reason} See to that and resume it."
         return Standing(is_over=False, words=(words,))
     terms = chain.terms([], [wallet.address])
-    price = 2 * terms.quote.base_fee_per_gas_in_wei + terms.quote.max_priority_fee_per_gas_in_wei
     balance = terms.balances[wallet.address]
-    _call_off_unpayable(wallet, balance, PLAIN_GAS * price, now)
+    _call_off_unpayable(wallet, balance, PLAIN_GAS * usual_price(terms.quote), now)
     count = _under_way(wallet).count()
     if count:
         words = f"{count} of its transactions {'is' if count == 1 else 'are'} not final yet."
@@ -118,8 +120,7 @@ def _go_on(wallet: Wallet, actor: User | None, now: dt.datetime, chain: Chain) -
     if not counted.latest == counted.pending == wallet.next_nonce:
         words = f"The chain counts {counted.pending} of its transactions, the desk {wallet.next_nonce}: being checked."
         return Standing(is_over=False, words=(words,))
-    # What is kept back for the fee: what it would be now, with room for dearer replacements.
-    fee_max = FEE_MARGIN * PLAIN_GAS * price
+    fee_max = reserve_for_move(terms.quote)
     rest = balance - fee_max
     # Less than it costs to move is left behind.
     if rest > fee_max:

@@ -17,15 +17,12 @@ from accounts.models import AccountKind
 from transactions.chain.client import Chain, get_chain
 from transactions.models import Transaction, Wallet
 from transactions.services.nonces import note_strangers
-from transactions.services.pricing import PLAIN_GAS
+from transactions.services.pricing import reserve_for_move
 from transactions.services.wallets import sending_wallets
 from transactions.states import Kind, Stage, Status, WalletRole
 from txnsite.faults import fault_point
 
 logger = logging.getLogger(__name__)
-
-FEE_MARGIN = 4
-"""What is kept back for the fee, in times of what it would be now: a replacement may have to offer more."""
 
 AT_ONCE = 100
 
@@ -47,8 +44,7 @@ def sweep_deposits(
         return []
     terms = chain.terms([], [wallet.address for wallet in [*hot, *wallets]])
     target = min(hot, key=lambda wallet: terms.balances[wallet.address])
-    price = 2 * terms.quote.base_fee_per_gas_in_wei + terms.quote.max_priority_fee_per_gas_in_wei
-    fee_max = FEE_MARGIN * PLAIN_GAS * price
+    fee_max = reserve_for_move(terms.quote)
     ordered = []
     for wallet in wallets:
         # Who else had the key, or a database since replaced by an older one, may have swept it already.

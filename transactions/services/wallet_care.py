@@ -10,7 +10,7 @@ from accounts.exceptions import AccountsError
 from accounts.keys import load_signer
 from accounts.models import AlertKind, User
 from accounts.money import format_ether
-from accounts.services.alerts import raise_alert, resolve_alert
+from accounts.services.alerts import raise_or_resolve, resolve_alert
 from accounts.services.audit import clean_reason, record_audit
 from transactions.chain.client import Chain, get_chain
 from transactions.chain.types import MinedTransaction
@@ -196,11 +196,10 @@ def watch_balances(now: dt.datetime, *, chain: Chain | None = None) -> None:
     low = settings.WALLET_BALANCE_LOW_IN_WEI
     for wallet in wallets:
         balance = balances[wallet.address]
+        message = ""
         if balance < low:
             message = f"It holds {format_ether(balance)} ETH, less than {format_ether(low)} ETH: refill it."
-            raise_alert(kind=AlertKind.WALLET_BALANCE_LOW, subject=wallet.address, message=message, now=now)
-        else:
-            resolve_alert(kind=AlertKind.WALLET_BALANCE_LOW, subject=wallet.address, now=now)
+        raise_or_resolve(kind=AlertKind.WALLET_BALANCE_LOW, subject=wallet.address, message=message, now=now)
 
 
 def _check_key_is_back(wallet_id: int) -> dt.datetime | None:

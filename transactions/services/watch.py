@@ -7,7 +7,7 @@ from django.db.models import Count
 
 from accounts.models import AlertKind
 from accounts.money import format_ether
-from accounts.services.alerts import raise_alert, resolve_alert
+from accounts.services.alerts import raise_or_resolve
 from transactions.chain.client import Chain, get_chain
 from transactions.chain.exceptions import ChainError
 from transactions.models import Transaction, Wallet
@@ -26,22 +26,20 @@ NAMED_MAX = 10
 def watch_nodes(now: dt.datetime, *, chain: Chain | None = None) -> None:
     """Raise an alert for each node that is set aside, and one when none answers; resolve those whose node is well."""
     chain = chain or get_chain()
+    message = ""
     try:
         chain.view([], with_finalized=False)
     except ChainError as error:
         message = f"No node answers, so nothing is sent or settled; payments are accepted all the same. {error}"
-        raise_alert(kind=AlertKind.NODE, subject="all nodes", message=message, now=now)
-    else:
-        resolve_alert(kind=AlertKind.NODE, subject="all nodes", now=now)
+    raise_or_resolve(kind=AlertKind.NODE, subject="all nodes", message=message, now=now)
     states = chain.node_states()
     if len(states) < 2:
         return
     for state in states:
-        if state.trouble is None:
-            resolve_alert(kind=AlertKind.NODE, subject=state.label, now=now)
-        else:
+        message = ""
+        if state.trouble is not None:
             message = f"It is set aside ({state.trouble.value}); the others are asked. {state.detail}"
-            raise_alert(kind=AlertKind.NODE, subject=state.label, message=message, now=now)
+        raise_or_resolve(kind=AlertKind.NODE, subject=state.label, message=message, now=now)
 
 
 def watch_payments(now: dt.datetime) -> None:
@@ -50,19 +48,19 @@ def watch_payments(now: dt.datetime) -> None:
     numbers = list(flagged.values_list("pk", flat=True)[: NAMED_MAX + 1])
     named = ", ".join(f"#{number}" for number in numbers[:NAMED_MAX]) + (", …" if len(numbers) > NAMED_MAX else "")
     message = f"These payments need attention: {named}. Each one's page says what it waits for."
-    _raise_or_resolve(AlertKind.PAYMENT_STUCK, "flagged", message if numbers else "", now)
-    waiting = Transaction.objects.filter(stage=Stage.ACCEPTED, wait_reason__in=NEED_PEOPLE)
-    counts = dict(
-        waiting.filter(accepted_at__lt=now - PATIENCE).order_by().values_list("wait_reason").annotate(Count("pk"))
-    )
+    _tell_stuck("flagged", message if numbers else "", now)
     pending = Transaction.objects.exclude(kind=Kind.PAYMENT).filter(status=Status.PENDING)
     late = pending.filter(kind=Kind.SWEEP, accepted_at__lt=now - SWEEP_PATIENCE).count()
     message = f"{late} sweeps were ordered more than an hour ago and are not final. They can be called off."
-    _raise_or_resolve(AlertKind.PAYMENT_STUCK, "sweeps", message if late else "", now)
+    _tell_stuck("sweeps", message if late else "", now)
+    waiting = Transaction.objects.filter(
+        stage=Stage.ACCEPTED, wait_reason__in=NEED_PEOPLE, accepted_at__lt=now - PATIENCE
+    )
+    counts = dict(waiting.order_by().values_list("wait_reason").annotate(Count("pk")))
     for reason in NEED_PEOPLE:
         count = counts.get(reason.value, 0)
         message = f"{count} payments have waited for more than {PATIENCE.seconds // 60} minutes: {reason.label}."
-        _raise_or_resolve(AlertKind.PAYMENT_STUCK, f"waiting: {reason.value}", message if count else "", now)
+        _tell_stuck(f"waiting: {reason.value}", message if count else "", now)
 
 
 def watch_retired_wallets(now: dt.datetime) -> None:
@@ -77,11 +75,10 @@ def watch_retired_wallets(now: dt.datetime) -> None:
             "and rotate it again."
         )
         worth_it = held >= settings.SWEEP_MIN_IN_WEI
-        _raise_or_resolve(AlertKind.WALLET_PAUSED, wallet.address, message if worth_it else "", now)
+        raise_or_resolve(
+            kind=AlertKind.WALLET_PAUSED, subject=wallet.address, message=message if worth_it else "", now=now
+        )
 
 
-def _raise_or_resolve(kind: AlertKind, subject: str, message: str, now: dt.datetime) -> None:
-    if message:
-        raise_alert(kind=kind, subject=subject, message=message, now=now)
-    else:
-        resolve_alert(kind=kind, subject=subject, now=now)
+def _tell_stuck(subject: str, message: str, now: dt.datetime) -> None:
+    raise_or_resolve(kind=AlertKind.PAYMENT_STUCK, subject=subject, message=message, now=now)

@@ -26,7 +26,7 @@ from transactions.detail import Detail, read_detail
 from transactions.drafts import PaymentDraft, read_draft, sign_draft
 from transactions.exceptions import AccountLockedError, NotCancellableError, QueueFullError
 from transactions.forms import PaymentForm, missing_funds
-from transactions.queries import payment_of_key, same_payment_since
+from transactions.queries import is_cancel, payment_of_key, same_payment_since
 from transactions.services.limits import REFUSED_BY_POLICY, Limits, check_limits, limits_of
 from transactions.states import Stage
 from transactions.wording import is_cancellable, tell
@@ -218,11 +218,13 @@ def _own_detail(request: PageRequest, transaction_id: int) -> Detail:
 
 def _live_context(detail: Detail) -> dict[str, Any]:
     """Return what the part of the payment page that changes is made of."""
+    hash_is_of_cancel = is_cancel(detail)
     return {
         "payment": detail,
         "total_in_wei": int(detail["transaction_amount_in_wei"]) + int(detail["transaction_fee_total_in_wei"]),
         "is_cancellable": is_cancellable(detail),
-        "story": tell(detail, by_depth=settings.CHAIN_FINALITY == "depth"),
+        "hash_is_of_cancel": hash_is_of_cancel,
+        "story": tell(detail, by_depth=settings.CHAIN_FINALITY == "depth", is_cancel=hash_is_of_cancel),
         "seen": hashlib.sha256(json.dumps(detail, sort_keys=True).encode()).hexdigest()[:16],
         "poll_seconds": POLL_SECONDS_BY_STAGE.get(Stage(detail["stage"]), POLL_SECONDS),
     }

@@ -1,6 +1,6 @@
 """`manage.py verify`: prove the reserves at a terminal or in a script, by its exit code."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -8,6 +8,7 @@ from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from accounts.money import format_ether
+from transactions.exceptions import BlockNotComparableError
 from transactions.models import ReservesReport
 from transactions.services.reserves import Proof, prove_reserves
 from transactions.services.reserves_reports import keep_report, sign_report
@@ -24,7 +25,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         which = parser.add_mutually_exclusive_group()
-        which.add_argument("--block", type=int, metavar="N", help="compare at this block, not at the newest possible")
+        which.add_argument(
+            "--block", type=_block_number, metavar="N", help="compare at this block, not at the newest possible"
+        )
         which.add_argument("--no-chain", action="store_true", help="check the books alone")
 
     def handle(self, *_args: Any, **options: Any) -> None:
@@ -41,6 +44,8 @@ class Command(BaseCommand):
             row = keep_report(proof, timezone.now())
             sign_report(row.pk, timezone.now())
             row.refresh_from_db()
+        except BlockNotComparableError as error:
+            raise CommandError(str(error), returncode=NOT_DONE) from error
         except (OperationalError, InterfaceError) as error:
             raise CommandError("PostgreSQL can't be asked.", returncode=NOT_DONE) from error
         finally:
@@ -54,11 +59,12 @@ class Command(BaseCommand):
     def _tell(self, proof: Proof, row: ReservesReport) -> None:
         for difference in proof.report.differences:
             self.stdout.write(str(difference))
-        checked = ", ".join(f"{what}: {count:,}" for what, count in proof.report.checked.items())
-        self.stdout.write(f"Checked {checked}.")
+        self.stdout.write(f"Checked {proof.report.checked_in_words}.")
         self.stdout.write(f"Owed to users: {format_ether(row.owed_in_wei)} ETH.")
         if row.held_in_wei is not None and row.surplus_in_wei is not None:
             self.stdout.write(f"Held at block {row.block_number}: {format_ether(row.held_in_wei)} ETH.")
+            if row.in_flight_in_wei:
+                self.stdout.write(f"In flight (chain less ledger): {format_ether(row.in_flight_in_wei)} ETH.")
             words = "Short of what is owed" if row.surplus_in_wei < 0 else "Held beyond what is owed"
             self.stdout.write(f"{words}: {format_ether(abs(row.surplus_in_wei))} ETH.")
         signers = ", ".join(given["address"] for given in row.signatures)
@@ -78,3 +84,9 @@ class Command(BaseCommand):
     def _end_line(self) -> None:
         if self._shows_progress and self._done:
             self.stderr.write("")
+
+
+def _block_number(text: str) -> int:
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"{text!r} is no number of a block")
+    return int(text)

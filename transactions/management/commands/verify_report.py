@@ -22,7 +22,7 @@ class Command(BaseCommand):
         which.add_argument("--id", type=int, help="of a report in the database")
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        text, signatures = _from_database(options["id"]) if options["id"] else _from_file(options["file"])
+        text, signatures = _from_database(options["id"]) if options["id"] is not None else _from_file(options["file"])
         try:
             signers = signers_of(text, signatures)
         except BadSignatureError as error:
@@ -42,5 +42,9 @@ def _from_file(name: str) -> tuple[str, list[dict[str, str]]]:
     try:
         content = json.loads(sys.stdin.read() if name == "-" else Path(name).read_text())
         return str(content["text"]), [{key: str(given[key]) for key in given} for given in content["signatures"]]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except FileNotFoundError as error:
+        raise CommandError(f"There is no such file: {name}") from error
+    except OSError as error:
+        raise CommandError(f"{name} can't be read: {error.strerror}.") from error
+    except (ValueError, TypeError, KeyError) as error:
         raise CommandError("This is no report of reserves as the admin gives it.") from error
