@@ -17,6 +17,7 @@ from accounts.exceptions import AccountsError
 from accounts.money import format_ether
 from tasks.exceptions import TasksError
 from tasks.staff import start_resumption, start_sweep
+from transactions.chain.client import chain_for_pages
 from transactions.chain.exceptions import ChainError
 from transactions.exceptions import TransactionsError
 from transactions.models import Wallet
@@ -87,7 +88,7 @@ def identify(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: int) -
     wallet = _wallet(model_admin, request, wallet_id)
     if request.method != "POST":
         try:
-            wallet_care.find_unknown(wallet_id=wallet.pk)
+            wallet_care.find_unknown(wallet_id=wallet.pk, chain=chain_for_pages())
         except (TransactionsError, ChainError) as error:
             model_admin.message_user(request, str(error), messages.WARNING)
             return HttpResponseRedirect(_page(wallet))
@@ -100,6 +101,7 @@ def identify(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: int) -
                 payment_id=form.cleaned_data["payment"],
                 reason=form.cleaned_data["reason"],
                 now=timezone.now(),
+                chain=chain_for_pages(),
             )
         except (AccountsError, TransactionsError, ChainError) as error:
             form.add_error(None, str(error))

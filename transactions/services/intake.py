@@ -16,7 +16,7 @@ from django.utils import timezone
 from eth_utils.address import to_checksum_address
 
 from accounts.models import AlertKind
-from accounts.services.alerts import raise_alert, resolve_alert
+from accounts.services.alerts import raise_or_resolve
 from transactions.chain.bodies import read_transfers
 from transactions.chain.client import Chain, get_chain
 from transactions.chain.exceptions import ChainReplyError, ChainUnavailableError
@@ -78,14 +78,13 @@ def watch_intake(now: dt.datetime) -> None:
     """
     oldest = Block.objects.filter(taken_in_at__isnull=True).order_by("number").first()
     age = 0.0 if oldest is None else now.timestamp() - oldest.timestamp
+    message = ""
     if oldest is not None and age > LATE_AFTER.total_seconds():
         message = (
             f"Block {oldest.number} is {age // 60:.0f} minutes old and not searched for deposits yet, nor are later "
             "ones. The log of the workers of queue deposits says why."
         )
-        raise_alert(kind=AlertKind.INTAKE_LATE, subject="intake", message=message, now=now)
-    else:
-        resolve_alert(kind=AlertKind.INTAKE_LATE, subject="intake", now=now)
+    raise_or_resolve(kind=AlertKind.INTAKE_LATE, subject="intake", message=message, now=now)
 
 
 def fetch_block(number: int, block_hash: str, *, chain: Chain | None = None) -> None:
