@@ -248,15 +248,15 @@ class Desk:
             self.follow()
 
     def run_to_the_end(self) -> None:
-        """Broadcast, mine, take in and follow until nothing is under way; fail when that takes for ever."""
+        """Broadcast, mine, follow and take in until nothing is under way; fail when that takes for ever."""
         leaving = Transaction.objects.exclude(stage=Stage.SETTLED)
         coming = Deposit.objects.filter(status=DepositStatus.WAITING)
         for _ in range(60):
-            self.take_in()
             if not leaving.exists() and not coming.exists():
                 return
             self.broadcast()
             self.mine()
+            self.take_in()
         raise AssertionError(f"Still under way: {list(leaving.values())} {list(coming.values())}")
 
     def assert_paid_once(self, transactions: Sequence[Transaction]) -> None:
