@@ -161,7 +161,7 @@ CHAIN_RPC_TIMEOUT_SECONDS = env.integer("CHAIN_RPC_TIMEOUT_SECONDS", 10, minimum
 CHAIN_RPC_CALLS_PER_SECOND = env.integer("CHAIN_RPC_CALLS_PER_SECOND", 0)
 CHAIN_LAG_BLOCKS_MAX = env.integer("CHAIN_LAG_BLOCKS_MAX", 3, minimum=1)
 # Under load, payments are gathered for up to this long; a single one is sent at once.
-BROADCAST_GATHER_SECONDS = env.integer("BROADCAST_GATHER_MILLISECONDS", 600) / 1000
+BROADCAST_GATHER_SECONDS = env.integer("BROADCAST_GATHER_MILLISECONDS", 800) / 1000
 # What isn't mined after so many blocks is replaced at a higher fee.
 REPLACE_AFTER_BLOCKS = env.integer("REPLACE_AFTER_BLOCKS", 5, minimum=1)
 # The most the desk pays, of its own, to use up a nonce with a transaction that pays nobody.
