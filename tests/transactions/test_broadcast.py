@@ -4,20 +4,25 @@ import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from django.db import connections
 from pytest_django.fixtures import Settings
 
 from accounts.keys import SignerUnavailableError, forget_signers
+from accounts.keys.deposits import SEED_NAME
 from accounts.keys.sources import KeyPlace
 from accounts.models import Account, Hold
-from tests.desk import ETHER, FEE, GWEI, NOW, RECIPIENT, Desk, make_address, stages
+from tests.desk import ETHER, FEE, GWEI, NOW, RECIPIENT, Desk, make_account, make_address, stages
 from tests.fakes.chain import FakeChain
 from transactions.chain import SendResult
 from transactions.models import Attempt, Transaction, Wallet
 from transactions.services.broadcast import broadcast_payments, has_work
+from transactions.services.plan import Purse, share_out
 from transactions.services.refuse import refuse_unsigned
+from transactions.services.sweep import sweep_deposits
+from transactions.services.wallets import load_wallets_signer
 from transactions.states import FailureReason
 
 
@@ -499,6 +504,85 @@ class TestWallets:
         payment = desk.accept()
         assert desk.broadcast() == 1
         assert (stages([payment]), waits(payment)) == (["BROADCAST"], [""])
+
+
+class SilentFor:
+    """Wallets' signers, of which that of one address belongs to a service that is away."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+        def load(wallet: Wallet) -> Any:
+            return SilentService().load(address) if wallet.address == address else load_wallets_signer(wallet)
+
+        monkeypatch.setattr("transactions.services.signers.load_wallets_signer", load)
+
+
+class TestOneStopsNoOther:
+    def test_a_service_that_has_one_wallets_key_is_away(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        second = desk.add_wallet()
+        SilentFor(monkeypatch, second.address)
+        payments = [desk.accept(to=make_address()) for _ in range(4)]
+        assert desk.broadcast() == 4
+        assert stages(payments) == ["BROADCAST"] * 4
+        assert set(Transaction.objects.values_list("wallet_id", flat=True)) == {desk.wallet.pk}
+
+    def test_nor_when_it_would_have_to_fill_a_gap(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        second = desk.add_wallet()
+        Wallet.objects.filter(pk=second.pk).update(next_nonce=1)
+        SilentFor(monkeypatch, second.address)
+        payment = desk.accept()
+        assert desk.broadcast() == 1
+        assert stages([payment]) == ["BROADCAST"]
+
+    def test_nor_when_it_would_have_to_replace(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch, settings: Settings
+    ) -> None:
+        settings.REPLACE_AFTER_BLOCKS = 2
+        second = desk.add_wallet()
+        payments = [desk.accept(to=make_address()) for _ in range(2)]
+        assert desk.broadcast() == 2
+        for _ in range(3):
+            desk.chain.mine(empty=True)
+            desk.follow()
+        SilentFor(monkeypatch, second.address)
+        desk.broadcast()
+        replaced = Attempt.objects.filter(transaction__in=payments).values_list("wallet_id", flat=True)
+        assert sorted(replaced) == sorted([desk.wallet.pk, desk.wallet.pk, second.pk])
+
+    def test_sweeps_without_their_seed(self, desk: Desk, settings: Settings) -> None:
+        settings.CONFIRMATIONS = 4
+        settings.CHAIN_RPC_BATCH_SIZE = 3
+        for _ in range(3):
+            desk.pay_in(desk.add_deposit_address(make_account()).address, 5 * ETHER)
+        desk.mine()
+        desk.take_in()
+        desk.mine(3)
+        assert len(sweep_deposits(NOW, chain=desk.chain)) == 3
+        payments = desk.accept_many(4)
+        forget_signers()
+        seed = settings.KEYSTORE_DIR / SEED_NAME
+        seed.rename(seed.with_suffix(".away"))
+        try:
+            assert desk.broadcast() == 4
+        finally:
+            seed.with_suffix(".away").rename(seed)
+        assert stages(payments) == ["BROADCAST"] * 4
+
+    def test_a_full_queue_is_not_gone_through_in_vain(
+        self, desk: Desk, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings.CHAIN_RPC_BATCH_SIZE = 2
+        settings.WALLET_IN_FLIGHT_MAX = 2
+        desk.accept_many(8)
+        assert desk.broadcast() == 2
+        shared: list[int] = []
+
+        def count(batch: list[Transaction], purses: list[Purse]) -> dict[int, Wallet]:
+            shared.append(len(batch))
+            return share_out(batch, purses)
+
+        monkeypatch.setattr("transactions.services.broadcast.share_out", count)
+        assert desk.broadcast() == 0
+        assert shared == [2]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -16,7 +16,7 @@ from tests.transactions.test_services_verify import behind_the_desks_back
 from transactions.models import Block, Deposit, Wallet
 from transactions.services.deposit_addresses import deposit_address_of
 from transactions.services.deposits import credit_final
-from transactions.services.wallets import signing_wallets
+from transactions.services.wallets import wallets_to_compare
 
 
 @pytest.fixture(autouse=True)
@@ -174,7 +174,7 @@ class TestCredit:
         desk.mine(2)
         desk.broadcast()
         assert set(asked) == {desk.wallet.address}
-        assert wallet not in signing_wallets()
+        assert wallet not in wallets_to_compare()
 
     def test_those_whose_blocks_have_left_do_not_hold_up_the_rest(
         self, desk: Desk, monkeypatch: pytest.MonkeyPatch

@@ -4,14 +4,17 @@ import datetime as dt
 
 import pytest
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
-from accounts.keys import UnsignedTransfer, load_signer, sign_transfers
+from accounts.keys import UnsignedTransfer, forget_signers, load_signer, sign_transfers
 from accounts.models import Account, AccountKind, Alert
-from tests.desk import ETHER, GWEI, Desk, crash_at, dies, make_address, make_officer, stages
+from tests.desk import ETHER, GWEI, NOW, Desk, crash_at, dies, make_address, make_officer, stages
+from tests.transactions.test_services_verify import behind_the_desks_back
 from transactions.models import Attempt, Transaction, Wallet
 from transactions.services.approvals import approve_payment
 from transactions.services.broadcast import has_work
-from transactions.services.wallet_care import resume
+from transactions.services.sweep import sweep_deposits
+from transactions.services.wallet_care import identify_nonce, pause, resume
 
 POINTS = ["nonces.before_commit"]
 STRANGER = make_address(2**101)
@@ -187,6 +190,133 @@ class TestARestoredDatabase:
         assert stages([payment, later]) == ["ACCEPTED", "BROADCAST"]
         later.refresh_from_db()
         assert later.wallet_id == second.pk
+
+    @pytest.mark.parametrize("follower_first", [True, False])
+    def test_nor_if_the_wallet_that_paid_it_is_paused_in_the_backup(self, desk: Desk, follower_first: bool) -> None:
+        payment = desk.accept(3 * ETHER)
+        desk.add_wallet()
+        pause(actor=make_officer(), wallet_id=desk.wallet.pk, reason="for a while", now=NOW)
+        self.forget_the_sending(desk, payment)
+        desk.chain.mine()
+        if follower_first:
+            desk.follow()
+        for _ in range(3):
+            desk.broadcast()
+            desk.mine()
+        assert desk.chain.paid(payment.to_public_address) == [3 * ETHER]
+        assert f"#{payment.pk}" in wallet(desk).paused_reason, "staff are told what to tell apart"
+        assert wallet(desk).may_be_unclear
+        identify_nonce(
+            actor=make_officer(), wallet_id=desk.wallet.pk, payment_id=payment.pk, reason="x", now=NOW, chain=desk.chain
+        )
+        desk.run_to_the_end()
+        assert desk.chain.paid(payment.to_public_address) == [3 * ETHER]
+        assert stages([payment]) == ["SETTLED"]
+        desk.assert_books_balance()
+
+    def test_nor_if_that_wallets_key_can_not_be_opened_here(self, desk: Desk, settings: Settings) -> None:
+        payment = desk.accept(3 * ETHER)
+        self.forget_the_sending(desk, payment)
+        desk.chain.mine()
+        desk.add_wallet()
+        forget_signers()
+        [path] = settings.KEYSTORE_DIR.glob(f"*{desk.wallet.address[2:].lower()}")
+        away = path.rename(settings.KEYSTORE_DIR.parent / path.name)
+        try:
+            desk.broadcast()
+            desk.mine()
+            desk.broadcast()
+        finally:
+            away.rename(path)
+            forget_signers()
+        assert desk.chain.paid(payment.to_public_address) == [3 * ETHER]
+        assert stages([payment]) == ["ACCEPTED"]
+
+    def test_nor_if_what_that_wallet_has_signed_is_refused_just_then(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = desk.accept(2 * ETHER)
+        with monkeypatch.context() as patch:
+            crash_at(patch, "broadcast.saved")
+            with dies():
+                desk.broadcast()
+        payment = desk.accept(3 * ETHER, to=make_address())
+        desk.chain.put_back(bytes(Attempt.objects.get(transaction=first).raw_transaction))
+        send_elsewhere(desk, 1, to=payment.to_public_address, value_in_wei=3 * ETHER)
+        desk.chain.mine()
+        desk.add_wallet()
+        desk.chain.refuse("too many requests")
+        for _ in range(3):
+            desk.broadcast()
+            desk.mine()
+        assert desk.chain.paid(payment.to_public_address) == [3 * ETHER]
+        assert stages([payment]) == ["ACCEPTED"]
+
+    def test_a_paused_wallets_transactions_that_are_nobodys_payment_hold_up_nothing_for_long(self, desk: Desk) -> None:
+        """What a hand moved from it, say, when its key had leaked."""
+        desk.add_wallet()
+        payment = desk.accept(3 * ETHER)
+        pause(actor=make_officer(), wallet_id=desk.wallet.pk, reason="leaked", now=NOW)
+        for nonce in range(2):
+            send_elsewhere(desk, nonce)
+        desk.mine()
+        assert (wallet(desk).next_nonce, wallet(desk).paused_reason) == (2, "leaked")
+        desk.mine()
+        assert wallet(desk).unknown_since is None
+        assert desk.broadcast() == 1
+        desk.run_to_the_end()
+        assert stages([payment]) == ["SETTLED"]
+        assert alerts().count("nonce_drift") == 2
+        desk.assert_books_balance()
+
+    def test_a_paused_wallets_transactions_are_not_looked_up_with_each_batch(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        desk.add_wallet()
+        payment = desk.accept(3 * ETHER)
+        pause(actor=make_officer(), wallet_id=desk.wallet.pk, reason="x", now=NOW)
+        self.forget_the_sending(desk, payment)
+        desk.chain.mine()
+        with monkeypatch.context() as patch:
+            patch.setattr(desk.chain, "transactions_of", lambda *_: pytest.fail("looked up"))
+            desk.broadcast()
+        desk.accept(now=timezone.now() + dt.timedelta(seconds=1))
+        assert desk.broadcast() == 1
+        assert stages([payment]) == ["ACCEPTED"]
+
+    def test_a_deposit_address_that_nobody_can_explain_holds_up_no_payment(
+        self, desk: Desk, settings: Settings
+    ) -> None:
+        settings.CONFIRMATIONS = 4
+        address = desk.add_deposit_address()
+        desk.pay_in(address.address, 5 * ETHER)
+        desk.mine()
+        desk.take_in()
+        desk.mine(3)
+        assert sweep_deposits(NOW, chain=desk.chain)
+        desk.broadcast()
+        with behind_the_desks_back() as cursor:
+            cursor.execute("DELETE FROM transactions_attempt")
+            cursor.execute("DELETE FROM transactions_transaction")
+            cursor.execute("UPDATE transactions_wallet SET next_nonce = 0 WHERE id = %s", [address.pk])
+        desk.mine(2)
+        payment = desk.accept()
+        sweep_deposits(timezone.now(), chain=desk.chain)
+        desk.chain.blocks_remembered = -1
+        assert desk.broadcast() == 1
+        address.refresh_from_db()
+        assert address.unknown_since is not None
+        assert stages([payment]) == ["BROADCAST"]
+
+    def test_a_paused_wallet_beside_one_to_mend(self, desk: Desk) -> None:
+        second = desk.add_wallet()
+        pause(actor=make_officer(), wallet_id=second.pk, reason="x", now=NOW)
+        send_elsewhere(desk, 0)
+        desk.mine()
+        desk.broadcast()
+        payment = desk.accept()
+        desk.broadcast()
+        assert (wallet(desk).next_nonce, stages([payment])) == (2, ["BROADCAST"])
 
 
 class TestDisplaced:

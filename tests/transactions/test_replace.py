@@ -234,6 +234,61 @@ class TestMost:
             assert attempt.gas_limit * attempt.max_fee_per_gas_in_wei <= FEE
 
 
+class TestSignedAndRefused:
+    """What is signed, and the node takes none of it, is replaced and cancelled like what was sent."""
+
+    @pytest.fixture
+    def payment(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Transaction:
+        payment = desk.accept()
+        with monkeypatch.context() as patch:
+            crash_at(patch, "broadcast.saved")
+            with dies():
+                desk.broadcast()
+        return payment
+
+    def go_on(self, desk: Desk, blocks: int) -> None:
+        for _ in range(blocks):
+            desk.broadcast()
+            desk.chain.mine()
+            desk.follow()
+
+    def test_one_that_the_network_has_become_too_dear_for(self, desk: Desk, payment: Transaction) -> None:
+        desk.chain.base_fee_per_gas_in_wei = 20 * GWEI
+        self.go_on(desk, 2)
+        assert (stages([payment]), waits_for(payment)) == (["SIGNED"], "network_fee")
+        self.go_on(desk, BLOCKS)
+        assert stages([payment]) == ["MINED"]
+        later = desk.accept()
+        desk.run_to_the_end()
+        desk.assert_paid_once([payment, later])
+        desk.assert_books_balance()
+
+    def test_above_the_fee_paid_it_waits(self, desk: Desk, payment: Transaction) -> None:
+        desk.chain.base_fee_per_gas_in_wei = 500 * GWEI
+        self.go_on(desk, 2 * BLOCKS)
+        assert (stages([payment]), waits_for(payment)) == (["SIGNED"], "network_fee")
+        raised = fees(payment)
+        assert raised[-1][0] <= FEE // 21_000
+        self.go_on(desk, 2 * BLOCKS)
+        assert (stages([payment]), waits_for(payment), fees(payment)) == (["SIGNED"], "network_fee", raised)
+        desk.chain.base_fee_per_gas_in_wei = GWEI
+        desk.run_to_the_end()
+        desk.assert_paid_once([payment])
+
+    @pytest.mark.parametrize("why", ["dear", "poor"])
+    def test_it_can_be_cancelled(self, desk: Desk, payment: Transaction, why: str) -> None:
+        if why == "dear":
+            desk.chain.base_fee_per_gas_in_wei = 20 * GWEI
+        else:
+            desk.chain.set_balance(desk.wallet.address, ETHER // 2)
+        self.go_on(desk, 1)
+        assert stages([payment]) == ["SIGNED"]
+        cancel_transaction(actor=make_user(), transaction_id=payment.pk, now=NOW)
+        desk.run_to_the_end()
+        payment.refresh_from_db()
+        assert (payment.status, payment.failure_reason) == ("FAILED", "cancelled")
+
+
 class TestDropped:
     def test_what_the_node_has_lost_is_sent_again_with_the_next_block(self, desk: Desk) -> None:
         payments = desk.accept_many(3)

@@ -14,22 +14,22 @@ from django.conf import settings
 from django.db import transaction as db_transaction
 from django.utils import timezone
 
-from accounts.exceptions import AccountsError
-from accounts.keys import Signer, SignerUnavailableError, sign_transfers
+from accounts.keys import SignerUnavailableError, sign_transfers
 from accounts.locks import advisory_lock
 from transactions.chain.client import Chain, get_chain
 from transactions.chain.exceptions import ChainError
-from transactions.chain.types import BroadcastTerms, FeeQuote, Transfer
+from transactions.chain.types import FeeQuote, Transfer
 from transactions.models import Attempt, Transaction, Wallet
 from transactions.services.attempts import insert_attempts, signed_attempt
 from transactions.services.moves import move_transactions
-from transactions.services.nonces import may_send, unclear_until
+from transactions.services.nonces import unclear_until
 from transactions.services.plan import Plan, open_purses, plan_batch, share_out
 from transactions.services.pricing import PLAIN_GAS, price_transfer
 from transactions.services.refuse import refuse_unsigned
 from transactions.services.replace import has_stuck, replace_stuck
 from transactions.services.send import resend_signed, send_attempts, set_wait_reason
-from transactions.services.wallets import load_wallets_signer, signing_wallets
+from transactions.services.signers import Signers, load_signers, take_out_unfit, unpaused
+from transactions.services.wallets import wallets_to_compare
 from transactions.states import FailureReason, Purpose, Stage, WaitReason
 from txnsite.faults import fault_point
 
@@ -42,8 +42,6 @@ is looked at even while payments come without end."""
 GATHERED_PER_SECOND = 250
 """After a batch of n the next one is gathered for n/250 s: at once when little is going on, and when much is, batches
 that cost the node few round trips."""
-
-Signers = dict[Wallet, Signer]
 
 
 class _RacedError(Exception):
@@ -63,11 +61,13 @@ def broadcast_payments(chain: Chain | None = None) -> int:
         if not held:
             return 0
         chain = chain or get_chain()
-        wallets = signing_wallets()
-        signers = _load_signers(wallets)
-        taken = _resend(signers, chain) + _mend(signers, chain)
-        if signers:
-            taken += _broadcast_batches(signers, chain)
+        wallets = wallets_to_compare()
+        signers = load_signers(unpaused(wallets))
+        taken, refused = _resend(signers, chain)
+        taken += _mend(wallets, signers, chain)
+        for wallet in refused:
+            signers.pop(wallet, None)
+        taken += _broadcast_batches(wallets, signers, chain)
         if not any(wallet.takes_payments for wallet in signers):
             _wait_for_wallets(wallets)
         _tell_unclear()
@@ -77,53 +77,43 @@ def broadcast_payments(chain: Chain | None = None) -> int:
 def has_work() -> bool:
     """Say whether something waits to be signed, sent or mended."""
     waiting = Transaction.objects.filter(stage__in=[Stage.ACCEPTED, Stage.SIGNED])
-    return waiting.exists() or _has_to_mend(signing_wallets())
+    return waiting.exists() or _has_to_mend(wallets_to_compare())
 
 
 def _has_to_mend(wallets: Iterable[Wallet]) -> bool:
-    return any(wallet.unknown_since is not None for wallet in wallets) or has_stuck(wallets)
+    awake = unpaused(wallets)
+    return any(wallet.unknown_since is not None for wallet in awake) or has_stuck(awake)
 
 
-def _load_signers(wallets: Iterable[Wallet]) -> Signers:
-    signers: Signers = {}
-    for wallet in wallets:
-        try:
-            signers[wallet] = load_wallets_signer(wallet)
-        except AccountsError as error:
-            logger.error("Wallet %s can't sign: %s", wallet, error)  # noqa: TRY400 (no traceback near keys)
-    return signers
+def _resend(signers: Signers, chain: Chain) -> tuple[int, list[Wallet]]:
+    """Send what was signed and no node is known to have; return how many one has taken, and whose were refused.
 
-
-def _resend(signers: Signers, chain: Chain) -> int:
-    """Send what was signed and no node is known to have; return how many one has taken.
-
-    While a node refuses what a wallet has signed, more of it would only make the queue behind it longer: such wallets
-    are taken out.
+    While a node refuses what a wallet has signed, more of it would only make the queue behind it longer.
     """
     taken = 0
-    for wallet in list(signers):
+    refused = []
+    for wallet in signers:
         sent, unsent = resend_signed(wallet, chain)
         taken += sent
         if unsent:
-            del signers[wallet]
-    return taken
+            refused.append(wallet)
+    return taken, refused
 
 
-def _mend(signers: Signers, chain: Chain) -> int:
-    """Mend nonces and replace what is stuck, where there is such a thing; return how many replacements were taken."""
-    if not _has_to_mend(signers):
+def _mend(wallets: list[Wallet], signers: Signers, chain: Chain) -> int:
+    """Mend nonces and replace what is stuck, where there is such a thing; return how many replacements were taken.
+
+    What was signed and refused is among it: a higher fee, or its cancel, may be taken.
+    """
+    if not _has_to_mend(wallets):
         return 0
     try:
-        terms = chain.terms([], [wallet.address for wallet in signers])
+        terms = chain.terms([], [wallet.address for wallet in wallets])
     except ChainError as error:
         logger.warning("No terms from the node: %s", error)
         return 0
-    try:
-        _take_out_unfit(signers, terms, chain)
-        return replace_stuck(signers, terms, chain)
-    except SignerUnavailableError as error:
-        logger.error("A wallet can't sign: %s", error)  # noqa: TRY400 (no traceback near keys)
-        return 0
+    take_out_unfit(wallets, signers, terms, chain)
+    return replace_stuck(signers, terms, chain)
 
 
 def _wait_for_wallets(wallets: list[Wallet]) -> None:
@@ -134,7 +124,7 @@ def _wait_for_wallets(wallets: list[Wallet]) -> None:
     paying = [wallet for wallet in wallets if wallet.takes_payments and wallet.unknown_since is None]
     if not paying:
         reason = WaitReason.WALLET
-    elif _load_signers(paying):
+    elif load_signers(paying):
         # It is that wallet's turn to get rid of what it has signed.
         return
     else:
@@ -165,17 +155,19 @@ def _accepted(after_id: int = 0, *, bound: bool = False) -> list[Transaction]:
     return list(waiting.order_by("pk")[: settings.CHAIN_RPC_BATCH_SIZE])
 
 
-def _broadcast_batches(signers: Signers, chain: Chain) -> int:
+def _broadcast_batches(wallets: list[Wallet], signers: Signers, chain: Chain) -> int:
     """Send batch after batch until nothing more can go; return how many payments a node has taken.
 
-    :param signers: of the wallets to pay from; those that turn out not to be fit for it are taken out.
+    :param wallets: those that are compared with the chain before each batch is signed; who doesn't agree with it is
+        seen to, and taken out.
+    :param signers: of those among them to pay from; who turns out not to be fit for it is taken out.
     """
     taken = after_id = 0
     deadline = time.monotonic() + RUN_SECONDS
     while signers and time.monotonic() < deadline:
         batch = _accepted(after_id, bound=not any(wallet.takes_payments for wallet in signers))
         try:
-            sent = _broadcast_batch(batch, signers, chain) if batch else None
+            sent = _broadcast_batch(batch, wallets, signers, chain) if batch else None
         except _UnfitWalletError:
             continue
         if sent is None:
@@ -192,37 +184,34 @@ def _broadcast_batches(signers: Signers, chain: Chain) -> int:
     return taken
 
 
-def _broadcast_batch(batch: list[Transaction], signers: Signers, chain: Chain) -> int | None:
+def _broadcast_batch(batch: list[Transaction], wallets: list[Wallet], signers: Signers, chain: Chain) -> int | None:
     """Send one batch and return how many a node has taken, or nothing when it makes no sense to go on now.
 
-    :raises _UnfitWalletError: when a wallet was taken out of `signers`; nothing was sent.
+    :raises _UnfitWalletError: when a wallet was taken out; nothing was sent.
     """
     try:
         purses = open_purses(signers, chain)
-        wallets = share_out(batch, purses)
-        set_wait_reason({row.pk: _why_not_placed(row, signers) for row in batch if row.pk not in wallets})
-        batch = [row for row in batch if row.pk in wallets]
+        chosen = share_out(batch, purses)
+        unplaced = [row for row in batch if row.pk not in chosen]
+        set_wait_reason({row.pk: _why_not_placed(row, signers) for row in unplaced})
+        batch = [row for row in batch if row.pk in chosen]
         if not batch:
-            return None
-        terms = chain.terms(_transfers(batch, wallets), [wallet.address for wallet in signers])
+            # What only its own wallet can send must not hold up what comes after it.
+            return 0 if any(row.wallet_id is not None for row in unplaced) else None
+        terms = chain.terms(_transfers(batch, chosen), [wallet.address for wallet in wallets])
     except ChainError as error:
         logger.warning("No terms from the node: %s", error)
         set_wait_reason({row.pk: WaitReason.NODE for row in batch})
         return None
-    if _take_out_unfit(signers, terms, chain):
+    if take_out_unfit(wallets, signers, terms, chain):
         raise _UnfitWalletError
-    plan = plan_batch(batch, wallets, purses, terms)
+    plan = plan_batch(batch, chosen, purses, terms)
     refuse_unsigned(plan.reject, FailureReason.REJECTED, timezone.now())
     set_wait_reason(plan.wait)
     sent = 0
     if plan.send:
         try:
             attempts = _save_attempts(_sign(plan, signers))
-        except SignerUnavailableError as error:
-            logger.error("A wallet can't sign: %s", error)  # noqa: TRY400 (no traceback near keys)
-            rows = [row for planned in plan.send.values() for row, _ in planned]
-            set_wait_reason({row.pk: WaitReason.KEY for row in rows})
-            return None
         except _RacedError:
             return None
         sent = send_attempts(attempts, chain)
@@ -236,18 +225,8 @@ def _why_not_placed(row: Transaction, signers: Signers) -> WaitReason:
     return WaitReason.KEY if is_bound_elsewhere else WaitReason.IN_FLIGHT
 
 
-def _transfers(batch: list[Transaction], wallets: dict[int, Wallet]) -> list[Transfer]:
-    return [Transfer(wallets[row.pk].address, row.to_public_address, row.transaction_amount_in_wei) for row in batch]
-
-
-def _take_out_unfit(signers: Signers, terms: BroadcastTerms, chain: Chain) -> bool:
-    """Take out those wallets whose nonces don't agree with the chain's; say whether there was one."""
-    for wallet in signers:
-        wallet.refresh_from_db(fields=["next_nonce", "unknown_since"])
-    unfit = [wallet for wallet, signer in signers.items() if not may_send(wallet, signer, terms, chain)]
-    for wallet in unfit:
-        del signers[wallet]
-    return bool(unfit)
+def _transfers(batch: list[Transaction], chosen: dict[int, Wallet]) -> list[Transfer]:
+    return [Transfer(chosen[row.pk].address, row.to_public_address, row.transaction_amount_in_wei) for row in batch]
 
 
 def _is_too_dear(quote: FeeQuote) -> bool:
@@ -256,15 +235,24 @@ def _is_too_dear(quote: FeeQuote) -> bool:
 
 
 def _sign(plan: Plan, signers: Signers) -> dict[Wallet, list[Attempt]]:
-    return {
-        wallet: [
-            signed_attempt(row, wallet, transfer, signed, Purpose.PAYMENT)
-            for (row, transfer), signed in zip(
-                planned, sign_transfers(signers[wallet], [transfer for _, transfer in planned]), strict=True
-            )
+    """Return the attempts of a plan, not saved yet.
+
+    :raises _UnfitWalletError: when one of the wallets can't sign now; it was taken out of `signers`.
+    """
+    attempts = {}
+    for wallet, planned in plan.send.items():
+        try:
+            signed = sign_transfers(signers[wallet], [transfer for _, transfer in planned])
+        except SignerUnavailableError as error:
+            logger.error("Wallet %s can't sign: %s", wallet, error)  # noqa: TRY400 (no traceback near keys)
+            set_wait_reason({row.pk: WaitReason.KEY for row, _ in planned})
+            del signers[wallet]
+            raise _UnfitWalletError from None
+        attempts[wallet] = [
+            signed_attempt(row, wallet, transfer, each, Purpose.PAYMENT)
+            for (row, transfer), each in zip(planned, signed, strict=True)
         ]
-        for wallet, planned in plan.send.items()
-    }
+    return attempts
 
 
 def _save_attempts(signed: dict[Wallet, list[Attempt]]) -> list[Attempt]:

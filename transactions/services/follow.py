@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 
 from django.conf import settings
-from django.db.models import Exists, OuterRef, Q, Subquery
+from django.db.models import Exists, OuterRef, Subquery
 from django.utils import timezone
 
 from accounts.locks import advisory_lock
@@ -16,7 +16,7 @@ from transactions.services.blocks import forget_old, is_recorded, record_head, r
 from transactions.services.deposits import credit_final
 from transactions.services.intake import forget_old_contents
 from transactions.services.moves import move_transactions
-from transactions.services.nonces import explain_used_nonces, note_strangers
+from transactions.services.nonces import agrees, explain_used_nonces, note_strangers
 from transactions.services.replace import tell_outpriced
 from transactions.services.send import resend, resend_dropped
 from transactions.services.settle import final_block_number, settle_final
@@ -71,13 +71,13 @@ def follow_chain(chain: Chain | None = None) -> int:
 
 
 def _wallets_to_watch() -> dict[Wallet, int | None]:
-    """Return the hot wallets that may send and whatever has something under way, in id order, with a nonce each.
+    """Return the hot wallets and whatever else has something under way, in id order, with a nonce each.
 
     The nonce is the newest that had been sent before the chain is asked, of those under way.
     """
     under_way = Transaction.objects.filter(wallet=OuterRef("pk"), stage__in=[Stage.SIGNED, Stage.BROADCAST])
     sent = under_way.filter(stage=Stage.BROADCAST).order_by("-nonce").values("nonce")[:1]
-    hot = Wallet.objects.filter(Q(paused_at__isnull=True) | Exists(under_way), role=WalletRole.HOT)
+    hot = Wallet.objects.filter(role=WalletRole.HOT)
     deposit = deposit_wallets_under_way().filter(Exists(under_way))
     found = [wallet for wallets in (hot, deposit) for wallet in wallets.annotate(newest_sent=Subquery(sent))]
     return {wallet: wallet.newest_sent for wallet in sorted(found, key=lambda wallet: wallet.pk)}
@@ -91,6 +91,10 @@ def _look_for_the_missing(
         resend_dropped(wallet, range(count.pending, newest_sent + 1), head_number, chain)
     explain_used_nonces(wallet, count.latest, head_number, chain)
     note_strangers(wallet, count, timezone.now())
+    if wallet.paused_at is not None:
+        # The broadcaster, which mends the others, has nothing to sign for it.
+        wallet.refresh_from_db(fields=["next_nonce", "unknown_since"])
+        agrees(wallet, count, chain)
 
 
 def find_mined(wallet: Wallet, nonce_count: int, chain: Chain, new_blocks: Sequence[int] = ()) -> int:

@@ -22,13 +22,13 @@ from accounts.models import AccountKind, AlertKind
 from accounts.services.alerts import raise_alert
 from transactions.chain.client import Chain
 from transactions.chain.exceptions import ChainError
-from transactions.chain.types import BroadcastTerms, FeeQuote, MinedTransaction, NonceCount
+from transactions.chain.types import FeeQuote, MinedTransaction, NonceCount
 from transactions.models import Attempt, Transaction, Wallet
 from transactions.services.attempts import insert_attempts, signed_attempt
 from transactions.services.pricing import PLAIN_GAS, price_transfer
 from transactions.services.send import send_attempts
 from transactions.services.wallets import pause_wallet
-from transactions.states import UNSIGNED, Kind, Purpose, Stage
+from transactions.states import UNSIGNED, Kind, Purpose, Stage, WalletRole
 from txnsite.faults import fault_point
 
 logger = logging.getLogger(__name__)
@@ -40,30 +40,30 @@ PATIENCE = dt.timedelta(minutes=5)
 """How long a transaction that nobody knows may stay out of sight before staff are asked."""
 
 
-def may_send(wallet: Wallet, signer: Signer, terms: BroadcastTerms, chain: Chain) -> bool:
-    """Say whether the wallet's row and the chain agree, once all that is sure has been mended.
+def agrees(wallet: Wallet, count: NonceCount, chain: Chain) -> bool:
+    """Say whether the wallet's row and the chain's count agree, once the strangers that are sure have been taken in.
 
-    :param wallet: read after the counts were, or its own newest payments would look like a stranger's.
+    :param wallet: read after the count was, or its own newest payments would look like a stranger's.
     """
-    count = terms.nonces[wallet.address]
-    if max(count.latest, count.pending) > wallet.next_nonce:
-        _set_unknown_since(wallet, wallet.unknown_since or timezone.now())
-        _take_in_strangers(wallet, count, chain)
-        return False
-    _set_unknown_since(wallet, None)
-    if count.pending < wallet.next_nonce:
-        _fill_gaps(wallet, signer, range(count.pending, wallet.next_nonce), terms.quote, chain)
-    return True
+    if max(count.latest, count.pending) <= wallet.next_nonce:
+        _set_unknown_since(wallet, None)
+        return True
+    _set_unknown_since(wallet, wallet.unknown_since or timezone.now())
+    _take_in_strangers(wallet, count, chain)
+    return False
 
 
 def unclear_until() -> dt.datetime | None:
-    """Return the time up to which accepted payments may have been paid by a transaction that nobody can tell yet."""
-    unclear = Wallet.objects.filter(unknown_since__isnull=False)
+    """Return the time up to which accepted payments may have been paid by a transaction that nobody can tell yet.
+
+    By one of a hot wallet, that is, also of one that is paused: deposit addresses never pay for anybody.
+    """
+    unclear = Wallet.objects.filter(role=WalletRole.HOT, unknown_since__isnull=False)
     return unclear.order_by("-unknown_since").values_list("unknown_since", flat=True).first()
 
 
 def note_strangers(wallet: Wallet, count: NonceCount, now: dt.datetime) -> None:
-    """Note that the chain counts more transactions of a wallet than its row; the broadcaster looks into it.
+    """Note that the chain counts more transactions of a wallet than its row: somebody has to look into it.
 
     The row is read after the chain was asked: each nonce of ours is counted in it before it is sent.
     """
@@ -180,7 +180,7 @@ def _take_in_strangers(wallet: Wallet, count: NonceCount, chain: Chain) -> None:
             return
         candidates = _candidates(mined)
         if candidates:
-            pause_wallet(wallet, _ask_staff(mined, candidates), timezone.now())
+            _pause(wallet, _ask_staff(mined, candidates))
             return
         if not take_in_stranger(wallet, mined):
             return
@@ -189,7 +189,12 @@ def _take_in_strangers(wallet: Wallet, count: NonceCount, chain: Chain) -> None:
 def _ask_staff_if_late(wallet: Wallet, reason: str) -> None:
     """Pause a wallet whose transactions have been unknown for long."""
     if wallet.unknown_since is not None and timezone.now() - wallet.unknown_since > PATIENCE:
-        pause_wallet(wallet, reason, timezone.now())
+        _pause(wallet, reason)
+
+
+def _pause(wallet: Wallet, reason: str) -> None:
+    """Pause a wallet, or tell of one that is paused already what staff have to see to before it is resumed."""
+    pause_wallet(wallet, reason, timezone.now(), again=True)
 
 
 def _tell_of_stranger(wallet: Wallet, mined: MinedTransaction) -> None:
@@ -230,8 +235,14 @@ def _set_unknown_since(wallet: Wallet, at: dt.datetime | None) -> None:
         wallet.unknown_since = at
 
 
-def _fill_gaps(wallet: Wallet, signer: Signer, nonces: range, quote: FeeQuote, chain: Chain) -> None:
-    """Use up nonces that no row of ours has and no node knows of: all later ones wait for them."""
+def fill_gaps(wallet: Wallet, signer: Signer, count: NonceCount, quote: FeeQuote, chain: Chain) -> None:
+    """Use up nonces that no row of ours has and no node knows of: all later ones wait for them.
+
+    :raises SignerUnavailableError: when nothing can be signed now.
+    """
+    nonces = range(count.pending, wallet.next_nonce)
+    if not nonces:
+        return
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT nonce FROM generate_series(%s::bigint, %s::bigint) AS nonce WHERE NOT EXISTS ("

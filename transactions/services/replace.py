@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import connection
 from django.db import transaction as db_transaction
 
-from accounts.keys import Signer, UnsignedTransfer, sign_transfers
+from accounts.keys import Signer, SignerUnavailableError, UnsignedTransfer, sign_transfers
 from transactions.chain.client import Chain
 from transactions.chain.types import BlockHeader, BroadcastTerms, FeeQuote
 from transactions.detail import announce_change
@@ -39,7 +39,8 @@ WHERE payment.stage IN ('SIGNED', 'BROADCAST') AND wallet.id = ANY(%(wallets)s)
   AND (payment.cancel_requested_at IS NOT NULL OR wallet.progress_block <= %(head)s - %(blocks)s)
   AND (payment.cancel_requested_at IS NOT NULL AND newest.purpose <> 'cancel'
        OR greatest(newest.signed_block, wallet.progress_block) <= %(head)s - %(blocks)s)
-  AND (payment.wait_reason <> 'network_fee' OR newest.sent_block <= %(head)s - %(blocks)s)
+  AND (payment.stage = 'SIGNED' OR payment.wait_reason <> 'network_fee'
+       OR newest.sent_block <= %(head)s - %(blocks)s)
 ORDER BY payment.wallet_id, payment.nonce LIMIT %(limit)s
 """
 
@@ -90,7 +91,7 @@ def replace_stuck(signers: Mapping[Wallet, Signer], terms: BroadcastTerms, chain
     """
     stuck = _read_stuck(_stuck_ids(signers, settings.CHAIN_RPC_BATCH_SIZE))
     attempts: list[Attempt] = []
-    capped: list[int] = []
+    capped: list[Transaction] = []
     for wallet, signer in signers.items():
         mined = terms.nonces[wallet.address].latest
         planned: list[tuple[_Stuck, UnsignedTransfer]] = []
@@ -98,17 +99,23 @@ def replace_stuck(signers: Mapping[Wallet, Signer], terms: BroadcastTerms, chain
             if each.row.wallet_id == wallet.pk and each.row.nonce is not None and each.row.nonce >= mined:
                 price = _price(each, terms.quote)
                 if price is None:
-                    capped.append(each.row.pk)
+                    capped.append(each.row)
                 else:
                     planned.append((each, _transfer(each, wallet, price)))
-        signed = sign_transfers(signer, [transfer for _, transfer in planned])
+        try:
+            signed = sign_transfers(signer, [transfer for _, transfer in planned])
+        except SignerUnavailableError as error:
+            logger.error("Wallet %s can't sign: %s", wallet, error)  # noqa: TRY400 (no traceback near keys)
+            continue
         attempts += [
             signed_attempt(each.row, wallet, transfer, result, each.purpose)
             for (each, transfer), result in zip(planned, signed, strict=True)
         ]
-    set_wait_reason(dict.fromkeys(capped, WaitReason.NETWORK_FEE), stages=[Stage.SIGNED, Stage.BROADCAST])
+    waits = {row.pk: WaitReason.NETWORK_FEE for row in capped}
+    set_wait_reason(waits, stages=[Stage.SIGNED, Stage.BROADCAST])
     taken = send_attempts(_save(attempts), chain)
-    return taken + resend(capped, chain)
+    # What no node has taken yet is sent again with each run.
+    return taken + resend([row.pk for row in capped if row.stage == Stage.BROADCAST], chain)
 
 
 def tell_outpriced(head: BlockHeader) -> None:

@@ -72,15 +72,16 @@ def open_wallet(address: str, opening: Opening) -> Wallet:
     return wallet
 
 
-def signing_wallets() -> list[Wallet]:
-    """Return the wallets for which something may have to be signed, in id order.
+def wallets_to_compare() -> list[Wallet]:
+    """Return the wallets whose nonces must agree with the chain before anything is signed, in id order.
 
-    Of deposit addresses, of which there may be very many, only those that something is to leave, or somebody's has.
+    All hot wallets, also paused ones: by a database restored from a backup each may have paid what waits there. Of
+    deposit addresses, of which there may be very many, only those that something is to leave, or somebody's has.
     """
     hot = Wallet.objects.filter(role=WalletRole.HOT)
     unknown = Wallet.objects.filter(role=WalletRole.DEPOSIT, unknown_since__isnull=False)
     # In one query the database would look at every deposit address.
-    queries = [rows.filter(paused_at__isnull=True) for rows in (hot, deposit_wallets_under_way(), unknown)]
+    queries = (hot, deposit_wallets_under_way(), unknown)
     return sorted({wallet for wallets in queries for wallet in wallets}, key=lambda wallet: wallet.pk)
 
 
@@ -110,11 +111,16 @@ def load_wallets_signer(wallet: Wallet) -> Signer:
     return signer
 
 
-def pause_wallet(wallet: Wallet, reason: str, now: dt.datetime) -> None:
-    """Let nothing more be signed for a wallet until staff resume it; what was sent before goes on."""
+def pause_wallet(wallet: Wallet, reason: str, now: dt.datetime, *, again: bool = False) -> None:
+    """Let nothing more be signed for a wallet until staff resume it; what was sent before goes on.
+
+    :param again: whether one that is paused already gets this reason instead of its own.
+    """
+    reason = reason[:500]
     with db_transaction.atomic():
-        unpaused = Wallet.objects.filter(pk=wallet.pk, paused_at__isnull=True)
-        if unpaused.update(paused_at=now, paused_reason=reason[:500]):
+        rows = Wallet.objects.filter(pk=wallet.pk)
+        rows = rows.exclude(paused_at__isnull=False, paused_reason=reason) if again else rows.filter(paused_at=None)
+        if rows.update(paused_at=now, paused_reason=reason):
             raise_alert(kind=AlertKind.WALLET_PAUSED, subject=wallet.address, message=reason, now=now)
 
 
