@@ -61,7 +61,10 @@ def record_head(chain: Chain, head: BlockHeader) -> list[int]:
 
 
 def walked_and_final(chain: Chain) -> int:
-    """Return a block that no reorg is waited for any more, with all later ones walked or about to be.
+    """Return a block that no reorg is waited for any more, and none later than what the desk has walked.
+
+    Of a database restored from a backup it is a block from before the backup, until somebody follows the chain: what a
+    wallet opened there has sent since is found and told apart before anything is sent again.
 
     :raises ChainError: when the node doesn't answer.
     """
@@ -71,7 +74,9 @@ def walked_and_final(chain: Chain) -> int:
         with advisory_lock("follow") as held:
             if held:
                 record_head(chain, head)
-    return max(0, head.number - settings.CONFIRMATIONS)
+    walked = Block.newest_number()
+    newest = head.number if walked is None else min(head.number, walked)
+    return max(0, newest - settings.CONFIRMATIONS)
 
 
 def is_recorded(head: BlockHeader) -> bool:
