@@ -20,7 +20,7 @@ from accounts.keys.keystore import create_keystore, list_keystores, open_keystor
 from accounts.keys.messages import recover_message, sign_message
 from accounts.keys.passphrase import change_passphrase
 from accounts.keys.signer import LocalSigner, Signer, complete_signature
-from accounts.keys.sources import forget_signers, load_signer
+from accounts.keys.sources import forget_signers, key_addresses, load_signer
 from accounts.keys.transfers import SignedTransfer, UnsignedTransfer, sign_transfers
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "deposit_address",
     "draw_mnemonic",
     "forget_signers",
+    "key_addresses",
     "list_keystores",
     "load_deposit_signer",
     "load_signer",
