@@ -220,6 +220,6 @@ def test_the_watch_over_the_desk_looks_at_retired_wallets_too(desk: Desk) -> Non
 
 def test_the_watch_over_the_desk_looks_at_keys_too(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[object] = []
-    monkeypatch.setattr(money.watch, "watch_keys", looked.append)
+    monkeypatch.setattr("transactions.services.watch.watch_keys", looked.append)
     money.watch_desk()
     assert len(looked) == 1
