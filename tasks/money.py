@@ -62,7 +62,7 @@ def watch_wallets(**_kwargs: object) -> None:
 
 @shared_task
 def watch_desk(**_kwargs: object) -> None:
-    """Tell staff of nodes that are not well, of payments and wallets that need them, and of deposits that are late.
+    """Tell staff of nodes that are not well, of payments, wallets and keys that need them, and of late deposits.
 
     In queue money, since it may be the workers of another one that are down.
     """
@@ -71,6 +71,7 @@ def watch_desk(**_kwargs: object) -> None:
     watch.watch_retired_wallets(now)
     intake.watch_intake(now)
     watch.watch_nodes(now)
+    watch.watch_keys(now)
 
 
 @shared_task

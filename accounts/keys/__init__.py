@@ -1,6 +1,7 @@
 """Signing keys. Nothing outside of this package sees a private key."""
 
 from accounts.keys.deposits import (
+    DEPOSIT_NUMBER_MAX,
     deposit_address,
     draw_mnemonic,
     load_deposit_signer,
@@ -14,16 +15,18 @@ from accounts.keys.exceptions import (
     KeyNotFoundError,
     KeyPassphraseError,
     SignerUnavailableError,
+    UnderivableKeyError,
     UnsignableTransferError,
 )
 from accounts.keys.keystore import create_keystore, list_keystores, open_keystore, retire_keystore
 from accounts.keys.messages import recover_message, sign_message
 from accounts.keys.passphrase import change_passphrase
 from accounts.keys.signer import LocalSigner, Signer, complete_signature
-from accounts.keys.sources import forget_signers, load_signer
+from accounts.keys.sources import forget_signers, key_addresses, load_signer
 from accounts.keys.transfers import SignedTransfer, UnsignedTransfer, sign_transfers
 
 __all__ = [
+    "DEPOSIT_NUMBER_MAX",
     "BadSignatureError",
     "DepositSeedNotFoundError",
     "KeyFileError",
@@ -33,6 +36,7 @@ __all__ = [
     "SignedTransfer",
     "Signer",
     "SignerUnavailableError",
+    "UnderivableKeyError",
     "UnsignableTransferError",
     "UnsignedTransfer",
     "change_passphrase",
@@ -41,6 +45,7 @@ __all__ = [
     "deposit_address",
     "draw_mnemonic",
     "forget_signers",
+    "key_addresses",
     "list_keystores",
     "load_deposit_signer",
     "load_signer",

@@ -33,6 +33,9 @@ WORDS = 24
 CHAIN_OF_ADDRESSES = (HARDENED + 44, HARDENED + 60, HARDENED + 0, 0)
 """m/44'/60'/0'/0: purpose (BIP-44), ether (SLIP-44), first account, addresses for others to pay to."""
 
+DEPOSIT_NUMBER_MAX = HARDENED - 1
+"""Web processes derive addresses without a private key, which hardened children would take."""
+
 _opened: dict[Path, PrivateNode] = {}
 
 

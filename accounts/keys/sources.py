@@ -59,6 +59,14 @@ def key_sources() -> tuple[KeySource, ...]:
     return _made(tuple(settings.SIGNERS))
 
 
+def key_addresses() -> set[str]:
+    """Return the address (EIP-55) of each key that this process could sign with, those made from the seed aside.
+
+    :raises KeyEnvironmentError: when WALLET_PRIVATE_KEYS can't be read.
+    """
+    return {key.address for source in key_sources() for key in source.places()}
+
+
 def forget_signers() -> None:
     """Drop all keys from this process's memory."""
     for source in key_sources():

@@ -216,3 +216,10 @@ def test_the_watch_over_the_desk_looks_at_retired_wallets_too(desk: Desk) -> Non
     Wallet.objects.filter(pk=retired.pk).update(replaced_by=desk.wallet, **columns)
     money.watch_desk()
     assert Alert.objects.get(kind="wallet_paused").subject == retired.address
+
+
+def test_the_watch_over_the_desk_looks_at_keys_too(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[object] = []
+    monkeypatch.setattr("transactions.services.watch.watch_keys", looked.append)
+    money.watch_desk()
+    assert len(looked) == 1

@@ -233,6 +233,7 @@ BREAKS: dict[str, list[Break]] = {
         lambda rows: change(rows.wallet, retired_at=NOW, draining_at=NOW, replaced_by=rows.other_wallet),
     ],
     "transactions_wallet_next_nonce_not_negative": [lambda rows: change(rows.wallet, next_nonce=-1)],
+    "transactions_wallet_opened_at_block_not_negative": [lambda rows: change(rows.wallet, opened_at_block=-1)],
     "transactions_wallet_deposit_address_of_an_account": [
         lambda rows: rows.add_wallet(5, role="deposit"),
         lambda rows: rows.add_wallet(5, credits=rows.other_account),
@@ -243,7 +244,6 @@ BREAKS: dict[str, list[Break]] = {
         lambda rows: change(rows.wallet, address=make_address(5)),
         lambda rows: change(rows.wallet, role="deposit", credits=rows.other_account),
         lambda rows: change(rows.wallet, account=rows.other_account),
-        lambda rows: change(rows.wallet, opened_at_block=-1),
         lambda rows: change(rows.deposit_address, credits=rows.other_account),
     ],
     # Deposits

@@ -3,6 +3,7 @@
 import datetime as dt
 
 import pytest
+from django.db import transaction as db_transaction
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
@@ -14,7 +15,7 @@ from transactions.models import Attempt, Transaction, Wallet
 from transactions.services.approvals import approve_payment
 from transactions.services.broadcast import has_work
 from transactions.services.sweep import sweep_deposits
-from transactions.services.wallet_care import identify_nonce, pause, resume
+from transactions.services.wallet_care import add_wallet, drain, identify_nonce, pause, resume
 
 POINTS = ["nonces.before_commit"]
 STRANGER = make_address(2**101)
@@ -26,6 +27,13 @@ def send_elsewhere(desk: Desk, nonce: int, *, to: str = STRANGER, value_in_wei: 
     [signed] = sign_transfers(load_signer(desk.wallet.address), [transfer])
     desk.chain.put_back(signed.raw)
     return signed.hash
+
+
+def go_on(desk: Desk, blocks: int = 5) -> None:
+    for _ in range(blocks):
+        desk.broadcast()
+        desk.mine()
+        desk.take_in()
 
 
 def alerts() -> list[str]:
@@ -178,6 +186,35 @@ class TestARestoredDatabase:
             desk.mine()
         assert stages([payment]) == ["ACCEPTED"]
         assert len(desk.chain.mined) == 1
+
+    def test_nor_is_one_that_a_wallet_paid_which_was_made_after_the_backup(
+        self, desk: Desk, settings: Settings
+    ) -> None:
+        settings.CONFIRMATIONS = 2
+        payments = [desk.accept(number * ETHER) for number in (2, 3)]
+        desk.mine(5)
+        backup = db_transaction.savepoint()
+        new = desk.add_wallet()
+        drain(actor=make_officer(), wallet_id=desk.wallet.pk, reason="x", now=timezone.now())
+        desk.run_to_the_end()
+        assert set(Transaction.objects.values_list("wallet", "status")) == {(new.pk, "SUCCESSFUL")}
+        desk.mine(5)
+        db_transaction.savepoint_rollback(backup)
+
+        restored = add_wallet(actor=make_officer(), address=new.address, chain=desk.chain)
+        assert (restored.opened_at_block, restored.next_nonce) == (3, 0)
+        go_on(desk)
+        restored.refresh_from_db()
+        assert f"#{payments[0].pk}" in restored.paused_reason
+        for payment in payments:
+            identify_nonce(
+                actor=make_officer(), wallet_id=restored.pk, payment_id=payment.pk, reason="Seen on the chain",
+                now=timezone.now(), chain=desk.chain,
+            )  # fmt: skip
+            resume(actor=make_officer(), wallet_id=restored.pk, reason="Told", now=timezone.now())
+            go_on(desk)
+        assert stages(payments) == ["SETTLED", "SETTLED"]
+        desk.assert_paid_once(payments)
 
     def test_one_accepted_afterwards_goes_out_from_another_wallet(self, desk: Desk) -> None:
         payment = desk.accept(3 * ETHER)

@@ -1,17 +1,21 @@
 """What staff are told of by itself: nodes that are not well, payments that will not go on without people."""
 
 import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pytest_django.fixtures import Settings
 
+from accounts.keys import UnsignedTransfer, forget_signers, load_signer, sign_transfers
 from accounts.models import Alert
-from tests.desk import ETHER, NOW, Desk, make_officer
+from accounts.services.alerts import acknowledge_alert
+from tests.desk import ETHER, GWEI, NOW, Desk, make_address, make_officer, write_keystore
 from transactions.chain import NodeState, NodeTrouble
 from transactions.models import Transaction, Wallet
 from transactions.services.sweep import order_move
-from transactions.services.wallet_care import resume
-from transactions.services.watch import watch_nodes, watch_payments, watch_retired_wallets
+from transactions.services.wallet_care import add_wallet, resume
+from transactions.services.watch import watch_keys, watch_nodes, watch_payments, watch_retired_wallets
 
 LATER = NOW + dt.timedelta(minutes=6)
 
@@ -135,3 +139,71 @@ class TestRetiredWallets:
     def test_not_for_wallets_that_pay(self, desk: Desk) -> None:
         watch_retired_wallets(NOW)
         assert open_alerts() == []
+
+
+class TestKeysWithoutAWallet:
+    @pytest.fixture(autouse=True)
+    def keystore_dir(self, tmp_path: Path, settings: Settings) -> Iterator[Path]:
+        """A keystore directory of the test's own, set before the desk is made."""
+        settings.KEYSTORE_DIR = tmp_path / "keystore"
+        forget_signers()
+        yield settings.KEYSTORE_DIR
+        forget_signers()
+
+    @pytest.fixture
+    def key(self, desk: Desk) -> str:
+        """The address of a key that is here and no wallet's."""
+        address = write_keystore(77)
+        desk.chain.set_balance(address, 100 * ETHER)
+        return address
+
+    def send(self, desk: Desk, address: str, nonce: int) -> None:
+        transfer = UnsignedTransfer(31337, nonce, make_address(), ETHER, 21_000, 100 * GWEI, 10 * GWEI)
+        [signed] = sign_transfers(load_signer(address), [transfer])
+        desk.chain.put_back(signed.raw)
+        desk.mine()
+
+    def test_one_that_has_sent_transactions_until_it_is_a_wallet(self, desk: Desk, key: str) -> None:
+        self.send(desk, key, 0)
+        self.send(desk, key, 1)
+        watch_keys(NOW, chain=desk.chain)
+        assert open_alerts() == [("nonce_drift", f"{key} has no wallet")]
+        assert Alert.objects.get().message.startswith(
+            f"The key of {key} is here, it is no wallet, and it has sent 2 transactions: "
+        )
+        add_wallet(actor=make_officer(), address=key, chain=desk.chain)
+        watch_keys(NOW, chain=desk.chain)
+        assert open_alerts() == []
+
+    def test_until_its_key_is_gone(self, desk: Desk, key: str, keystore_dir: Path) -> None:
+        self.send(desk, key, 0)
+        watch_keys(NOW, chain=desk.chain)
+        assert len(open_alerts()) == 1
+        [path] = keystore_dir.glob(f"*{key[2:].lower()}")
+        path.unlink()
+        watch_keys(NOW, chain=desk.chain)
+        assert open_alerts() == []
+
+    def test_once_acknowledged_not_until_it_sends_more(self, desk: Desk, key: str) -> None:
+        self.send(desk, key, 0)
+        watch_keys(NOW, chain=desk.chain)
+        acknowledge_alert(actor=make_officer(), alert_id=Alert.objects.get().pk, now=NOW)
+        watch_keys(NOW, chain=desk.chain)
+        assert open_alerts() == []
+        self.send(desk, key, 1)
+        watch_keys(NOW, chain=desk.chain)
+        assert open_alerts() == [("nonce_drift", f"{key} has no wallet")]
+
+    def test_not_one_that_has_sent_nothing_nor_a_wallets(self, desk: Desk, key: str) -> None:
+        desk.accept()
+        desk.broadcast()
+        desk.mine()
+        watch_keys(NOW, chain=desk.chain)
+        assert open_alerts() == []
+
+    def test_a_node_that_is_down_says_nothing(self, desk: Desk, key: str) -> None:
+        self.send(desk, key, 0)
+        watch_keys(NOW, chain=desk.chain)
+        with desk.chain.outage():
+            watch_keys(NOW, chain=desk.chain)
+        assert len(open_alerts()) == 1

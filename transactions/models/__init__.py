@@ -3,7 +3,7 @@
 from transactions.models.approvals import Approval
 from transactions.models.attempts import Attempt
 from transactions.models.blocks import Block
-from transactions.models.deposits import BlockContent, Deposit
+from transactions.models.deposits import BlockContent, BookedTransfer, Deposit
 from transactions.models.payments import Transaction
 from transactions.models.policies import AccountPolicy, AllowedRecipient
 from transactions.models.queue import Queue
@@ -17,6 +17,7 @@ __all__ = [
     "Attempt",
     "Block",
     "BlockContent",
+    "BookedTransfer",
     "Deposit",
     "Queue",
     "ReservesReport",

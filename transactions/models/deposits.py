@@ -26,6 +26,18 @@ class BlockContent(models.Model):
         return f"Content of block {self.number}"
 
 
+class BookedTransfer(models.Model):
+    """A transfer that a reorg has undone and that the books have as part of a sum: if it comes again, it is no deposit.
+
+    The sum is what a wallet held when it was opened, or what staff found at it.
+    """
+
+    transaction_hash = models.CharField(max_length=66, primary_key=True)
+
+    def __str__(self) -> str:
+        return f"Booked transfer {self.transaction_hash}"
+
+
 class Deposit(models.Model):
     """Ether that a transaction brought to one of the desk's addresses.
 

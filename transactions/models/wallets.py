@@ -55,7 +55,7 @@ class Wallet(models.Model):
         default=0,
         db_default=0,
         editable=False,
-        help_text="What it held at this block is booked; what comes later is a deposit.",
+        help_text="What it held at this block is booked; what comes later is a deposit. Only a reorg takes it back.",
     )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -77,6 +77,9 @@ class Wallet(models.Model):
                 | (Q(paused_at__isnull=False) & ~Q(paused_reason="")),
             ),
             models.CheckConstraint(name="transactions_wallet_next_nonce_not_negative", condition=Q(next_nonce__gte=0)),
+            models.CheckConstraint(
+                name="transactions_wallet_opened_at_block_not_negative", condition=Q(opened_at_block__gte=0)
+            ),
             models.CheckConstraint(
                 name="transactions_wallet_replaced_by_another_gets_no_payments",
                 condition=Q(replaced_by__isnull=True) | (Q(draining_at__isnull=False) & ~Q(replaced_by=F("id"))),

@@ -12,8 +12,9 @@ from accounts.locks import advisory_lock
 from transactions.chain.client import Chain
 from transactions.chain.exceptions import ChainForkError
 from transactions.chain.types import BlockHeader
-from transactions.models import Block, Deposit, Transaction, Wallet
+from transactions.models import Block, Deposit, Transaction
 from transactions.services import deposits
+from transactions.services.booked import keep_booked
 from transactions.services.moves import move_transactions
 from transactions.services.reverse import reverse_settlements, tell_of_found_ether
 from transactions.states import DepositStatus, Stage
@@ -60,7 +61,10 @@ def record_head(chain: Chain, head: BlockHeader) -> list[int]:
 
 
 def walked_and_final(chain: Chain) -> int:
-    """Return a block that no reorg is waited for any more, with all later ones walked or about to be.
+    """Return a block that no reorg is waited for any more, and none later than what the desk has walked.
+
+    Of a database restored from a backup it is a block from before the backup, until somebody follows the chain: what a
+    wallet opened there has sent since is found and told apart before anything is sent again.
 
     :raises ChainError: when the node doesn't answer.
     """
@@ -70,7 +74,9 @@ def walked_and_final(chain: Chain) -> int:
         with advisory_lock("follow") as held:
             if held:
                 record_head(chain, head)
-    return max(0, head.number - settings.CONFIRMATIONS)
+    walked = Block.newest_number()
+    newest = head.number if walked is None else min(head.number, walked)
+    return max(0, newest - settings.CONFIRMATIONS)
 
 
 def is_recorded(head: BlockHeader) -> bool:
@@ -123,24 +129,16 @@ def _change_branch(chain: Chain, head: BlockHeader, from_number: int) -> list[in
     logger.warning("The chain has changed above block %s: %s blocks recorded anew.", fork_number, len(path))
     with db_transaction.atomic():
         final_lost = _oldest_final_above(fork_number)
+        undone = dict(Block.objects.filter(number__gt=fork_number).values_list("number", "hash"))
         Block.objects.filter(number__gt=fork_number).delete()
         _save(path)
         # Their rows before any account, as who settles one of them at this moment locks them.
         taken_back = _take_back(fork_number)
         deposits.take_back(fork_number, timezone.now())
-        _keep_booked(fork_number, head.number)
+        keep_booked(fork_number, undone, timezone.now())
         if final_lost is not None:
             tell_of_found_ether(final_lost, timezone.now())
         return taken_back
-
-
-def _keep_booked(fork_number: int, head_number: int) -> None:
-    """Book no ether twice that wallets held when they were opened, or that was found, in blocks that are others now.
-
-    It is in the books, and its transactions may come again in the blocks to follow: there, they are no deposits.
-    """
-    until = head_number + settings.CONFIRMATIONS
-    Wallet.objects.filter(opened_at_block__gt=fork_number).update(opened_at_block=until)
 
 
 def _oldest_final_above(fork_number: int) -> Block | None:

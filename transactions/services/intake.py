@@ -21,7 +21,7 @@ from transactions.chain.bodies import read_transfers
 from transactions.chain.client import Chain, get_chain
 from transactions.chain.exceptions import ChainReplyError, ChainUnavailableError
 from transactions.chain.types import BlockTransfer, Receipt
-from transactions.models import Block, BlockContent, Deposit, Wallet
+from transactions.models import Block, BlockContent, BookedTransfer, Deposit, Wallet
 from txnsite.faults import fault_point
 
 TRIED_AGAIN_AFTER = dt.timedelta(seconds=20)
@@ -128,8 +128,9 @@ def record_block(number: int, block_hash: str) -> bool:
 def record_transfers(number: int, block_hash: str, *, chain: Chain | None = None) -> int:
     """Record what a stored block brings to the desk's addresses, and that it is taken in; return how many deposits.
 
-    A transfer between two of the desk's wallets is one like any other: its settlement books only what left. What a
-    wallet held when it was opened is none.
+    A transfer between two of the desk's wallets is one like any other: its settlement books only what left. What is in
+    the books already is none: what a wallet held when it was opened, or staff found at it, also where a reorg has put
+    it into a later block.
 
     :raises ChainUnavailableError: when a receipt is missing; nothing is recorded then.
     """
@@ -142,16 +143,22 @@ def record_transfers(number: int, block_hash: str, *, chain: Chain | None = None
     found = Wallet.objects.annotate(lower=Lower("address")).filter(lower__in=receivers)
     wallets = {wallet.address.lower(): wallet for wallet in found}
     ours = {hash_: transfer for hash_, transfer in transfers.items() if transfer.to_address in wallets}
-    # What was booked when the wallet was opened, or found, is not booked again; a deposit that is known goes on.
-    booked = {hash_ for hash_, transfer in ours.items() if wallets[transfer.to_address].opened_at_block >= number}
-    booked -= set(Deposit.objects.filter(transaction_hash__in=booked).values_list("transaction_hash", flat=True))
-    for hash_ in booked:
+    for hash_ in _booked_otherwise(number, ours, wallets):
         del ours[hash_]
     receipts = (chain or get_chain()).receipts(list(ours)) if ours else {}
     missing = [hash_ for hash_ in ours if hash_ not in receipts or receipts[hash_].block_hash != block_hash]
     if missing:
         raise ChainUnavailableError(f"The node has no receipts of {len(missing)} deposits in block {number} yet.")
     return _save(block, ours, wallets, receipts)
+
+
+def _booked_otherwise(number: int, transfers: Mapping[str, BlockTransfer], wallets: Mapping[str, Wallet]) -> set[str]:
+    """Return the hashes of transfers that were booked when their wallet was opened, or found; of deposits, none."""
+    booked = {hash_ for hash_, transfer in transfers.items() if wallets[transfer.to_address].opened_at_block >= number}
+    kept = BookedTransfer.objects.filter(transaction_hash__in=transfers)
+    booked |= set(kept.values_list("transaction_hash", flat=True))
+    known = Deposit.objects.filter(transaction_hash__in=booked)
+    return booked - set(known.values_list("transaction_hash", flat=True))
 
 
 def forget_old_contents(head_number: int) -> None:

@@ -1,17 +1,22 @@
-"""Look after the desk: tell staff of nodes that are not well, and of payments and ether that need people to go on."""
+"""Look after the desk: tell staff of nodes, payments, ether and keys that need people."""
 
 import datetime as dt
+import logging
 
 from django.conf import settings
 from django.db.models import Count
 
-from accounts.models import AlertKind
+from accounts.exceptions import AccountsError
+from accounts.keys import key_addresses
+from accounts.models import Alert, AlertKind
 from accounts.money import format_ether
-from accounts.services.alerts import raise_or_resolve
+from accounts.services.alerts import raise_alert, raise_or_resolve, resolve_alert
 from transactions.chain.client import Chain, get_chain
 from transactions.chain.exceptions import ChainError
 from transactions.models import Transaction, Wallet
 from transactions.states import Kind, Stage, Status, WaitReason
+
+logger = logging.getLogger(__name__)
 
 PATIENCE = dt.timedelta(minutes=5)
 """How long payments may wait for something that only people can give before people are told."""
@@ -21,6 +26,8 @@ SWEEP_PATIENCE = dt.timedelta(hours=1)
 
 NEED_PEOPLE = (WaitReason.KEY, WaitReason.WALLET, WaitReason.WALLET_FUNDS, WaitReason.UNCLEAR)
 NAMED_MAX = 10
+NO_WALLET = " has no wallet"
+"""What the subject of an alert about a key ends with, after its address."""
 
 
 def watch_nodes(now: dt.datetime, *, chain: Chain | None = None) -> None:
@@ -78,6 +85,32 @@ def watch_retired_wallets(now: dt.datetime) -> None:
         raise_or_resolve(
             kind=AlertKind.WALLET_PAUSED, subject=wallet.address, message=message if worth_it else "", now=now
         )
+
+
+def watch_keys(now: dt.datetime, *, chain: Chain | None = None) -> None:
+    """Raise an alert for each key that is no wallet's and has sent transactions; resolve those of other keys.
+
+    A database that was restored from a backup doesn't know the wallets that were added after it. What staff have
+    acknowledged is told again when the key has sent more.
+    """
+    try:
+        keys = sorted(key_addresses() - set(Wallet.objects.values_list("address", flat=True)))
+        counts = (chain or get_chain()).view(keys, with_finalized=False).nonces if keys else {}
+    except (AccountsError, ChainError) as error:
+        logger.warning("Whether keys without a wallet have sent anything can't be told now: %s", error)
+        return
+    sent = {f"{address}{NO_WALLET}": counts[address].latest for address in keys if counts[address].latest}
+    for subject, count in sent.items():
+        message = (
+            f"The key of {subject.removesuffix(NO_WALLET)} is here, it is no wallet, and it has sent {count} "
+            "transactions: if this database was restored from a backup, it may have paid what waits here. Stop the "
+            "workers, look up what it sent, and add it as a wallet; or take its key away."
+        )
+        if not Alert.objects.filter(subject=subject, message=message, acknowledged_at__isnull=False).exists():
+            raise_alert(kind=AlertKind.NONCE_DRIFT, subject=subject, message=message, now=now)
+    told = Alert.objects.filter(kind=AlertKind.NONCE_DRIFT, subject__endswith=NO_WALLET, resolved_at=None)
+    for subject in told.exclude(subject__in=sent).values_list("subject", flat=True):
+        resolve_alert(kind=AlertKind.NONCE_DRIFT, subject=subject, now=now)
 
 
 def _tell_stuck(subject: str, message: str, now: dt.datetime) -> None:

@@ -1,4 +1,4 @@
-"""List the keys that this process could sign with, and try them."""
+"""List the keys that this process could sign with, say which are no wallet's, and try them."""
 
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -7,16 +7,21 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 
 from accounts.exceptions import AccountsError
 from accounts.keys import restore_deposit_xpub
 from accounts.keys.deposits import SEED_NAME, deposit_address
 from accounts.keys.exceptions import KeyNotFoundError
 from accounts.keys.sources import key_sources
+from transactions.models import Wallet
 
 
 class Command(BaseCommand):
-    help = "List all keys: address, source and place. With --check, say of each whether it can sign (exit code 1: no)."
+    help = (
+        "List all keys: address, source and place, and which are no wallet's. With --check, say of each whether it can "
+        "sign (exit code 1: no)."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--check", action="store_true", help="open each; takes half a second a file")
@@ -24,15 +29,25 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         self.failures = 0
         self.is_check = options["check"]
+        wallets = self._read_wallets()
         try:
             for source in key_sources():
                 for key in source.places():
-                    self._tell(key.address, source.name, key.place, partial(source.load, key.address))
+                    place = key.place if wallets is None or key.address in wallets else f"{key.place}  no wallet"
+                    self._tell(key.address, source.name, place, partial(source.load, key.address))
             self._tell_deposits()
         except AccountsError as error:
             raise CommandError(str(error)) from None
         if self.failures:
             raise CommandError(f"{self.failures} can't be used.")
+
+    def _read_wallets(self) -> set[str] | None:
+        """Return the addresses of all wallets; None on a machine that has keys and no database."""
+        try:
+            return set(Wallet.objects.values_list("address", flat=True))
+        except DatabaseError:
+            self.stderr.write("The database can't be asked which of them are wallets.")
+            return None
 
     def _tell_deposits(self) -> None:
         """Name the seed by its first address, as wallet software does."""

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
+from django.db.models import QuerySet
 from pytest_django import Settings
 
 from accounts.keys import deposit_address, draw_mnemonic, forget_signers, list_keystores, load_deposit_signer
 from accounts.keys import load_signer as load
 from accounts.keys.deposits import SEED_NAME, XPUB_NAME
 from tests.accounts.keys.material import ADDRESS, KEY, MNEMONIC, OTHER_ADDRESS, OTHER_KEY, write_cheap_keystore
+from tests.desk import make_wallet
 
 NEW = "another horse, another battery"
 
@@ -60,6 +63,7 @@ class TestCreateKey:
         assert list_keystores(keystore_dir) == []
 
 
+@pytest.mark.django_db
 class TestListKeys:
     @pytest.fixture
     def _keys(self, keystore_dir: Path, settings: Settings) -> None:
@@ -68,10 +72,33 @@ class TestListKeys:
 
     @pytest.mark.usefixtures("_keys")
     def test_each_with_its_source_and_place(self, capsys: pytest.CaptureFixture[str]) -> None:
+        make_wallet(ADDRESS)
+        make_wallet(OTHER_ADDRESS)
         call_command("list_keys")
         assert capsys.readouterr().out == (
             f"{ADDRESS}  keystore      UTC--1--a\n{OTHER_ADDRESS}  environment   WALLET_PRIVATE_KEYS\n"
         )
+
+    @pytest.mark.usefixtures("_keys")
+    def test_which_are_no_wallets(self, capsys: pytest.CaptureFixture[str]) -> None:
+        make_wallet(OTHER_ADDRESS)
+        call_command("list_keys")
+        assert capsys.readouterr().out == (
+            f"{ADDRESS}  keystore      UTC--1--a  no wallet\n{OTHER_ADDRESS}  environment   WALLET_PRIVATE_KEYS\n"
+        )
+
+    @pytest.mark.usefixtures("_keys")
+    def test_without_a_database(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_arguments: object, **_options: object) -> None:
+            raise OperationalError
+
+        monkeypatch.setattr(QuerySet, "values_list", fail)
+        call_command("list_keys")
+        printed = capsys.readouterr()
+        assert printed.out == (
+            f"{ADDRESS}  keystore      UTC--1--a\n{OTHER_ADDRESS}  environment   WALLET_PRIVATE_KEYS\n"
+        )
+        assert "can't be asked" in printed.err
 
     @pytest.mark.usefixtures("_keys")
     def test_whether_each_opens(self, keystore_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,7 +120,7 @@ class TestListKeys:
             call_command("list_keys", "--check")
         printed = capsys.readouterr().out
         assert "The passphrase does not open the keystore file UTC--1--a." in printed
-        assert "WALLET_PRIVATE_KEYS  opens" in printed
+        assert "WALLET_PRIVATE_KEYS  no wallet  opens" in printed
         assert "wrong" not in printed
 
     def test_a_malformed_key_is_told_without_showing_it(self, keystore_dir: Path, settings: Settings) -> None:
