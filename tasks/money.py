@@ -15,6 +15,7 @@ from transactions.chain.exceptions import ChainError, ChainForkError
 from transactions.exceptions import WalletStateError
 from transactions.services import intake, reconcile, reserves_reports, sweep, watch
 from transactions.services.broadcast import broadcast_payments, has_work
+from transactions.services.cancel import cancel_wished
 from transactions.services.follow import follow_chain
 from transactions.services.queue import measure_queue
 from transactions.services.wallet_care import resume, watch_balances
@@ -36,7 +37,10 @@ def broadcast(**_kwargs: object) -> None:
 
 @shared_task
 def follow(**_kwargs: object) -> None:
-    """Take in the newest block; wake the broadcaster for payments that no nudge was heard for."""
+    """Take in the newest block; wake the broadcaster for payments that no nudge was heard for.
+
+    What was called off while it might have been paid ends here, once that is clear.
+    """
     measure_queue(timezone.now())
     try:
         if has_work():
@@ -49,6 +53,7 @@ def follow(**_kwargs: object) -> None:
         raise_alert(kind=AlertKind.DEEP_REORG, subject="all recorded blocks", message=str(error), now=timezone.now())
     except ChainError as error:
         logger.warning("The chain can't be followed now: %s", error)
+    cancel_wished(timezone.now())
 
 
 @shared_task
