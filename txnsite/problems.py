@@ -117,6 +117,7 @@ KINDS: dict[type[Exception], Kind] = {
     # Background work
     tasks.TaskRunNotFoundError: Kind(404, "No such task run"),
     tasks.NothingChosenError: Kind(422, "Nothing chosen"),
+    tasks.NotPermittedAnyMoreError: Kind(403, "Not permitted any more"),
     tasks.BrokerUnavailableError: Kind(503, "Broker not available"),
 }
 
