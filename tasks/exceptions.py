@@ -26,3 +26,9 @@ class NothingChosenError(TasksError):
     """Nothing was chosen, or more than can be done at once."""
 
     code = "nothing_chosen"
+
+
+class NotPermittedAnyMoreError(TasksError):
+    """Who asked for this may not do so any more, so nothing was done. Somebody who may has to ask again."""
+
+    code = "not_permitted_any_more"

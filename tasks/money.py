@@ -7,23 +7,25 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from accounts.cache import cache_commands
-from accounts.models import AlertKind, User
+from accounts.models import AlertKind
 from accounts.services.alerts import raise_alert
+from tasks.exceptions import NotPermittedAnyMoreError
 from tasks.progress import describe_failure, track_run
+from tasks.resuming import RESUME, resume_now
 from tasks.sweeping import SWEEP, sweep_now
 from transactions.chain.exceptions import ChainError, ChainForkError
 from transactions.exceptions import WalletStateError
 from transactions.services import intake, reconcile, reserves_reports, sweep, watch
 from transactions.services.broadcast import broadcast_payments, has_work
+from transactions.services.cancel import cancel_wished
 from transactions.services.follow import follow_chain
 from transactions.services.queue import measure_queue
-from transactions.services.wallet_care import resume, watch_balances
+from transactions.services.wallet_care import watch_balances
 from transactions.services.watchdog import claim_overdue, return_claims
 
 logger = logging.getLogger(__name__)
 
 NUDGED_KEY = "nudged:broadcast"
-RESUME = "Resume a retired wallet"
 
 
 @shared_task
@@ -36,7 +38,10 @@ def broadcast(**_kwargs: object) -> None:
 
 @shared_task
 def follow(**_kwargs: object) -> None:
-    """Take in the newest block; wake the broadcaster for payments that no nudge was heard for."""
+    """Take in the newest block; wake the broadcaster for payments that no nudge was heard for.
+
+    What was called off while it might have been paid ends here, once that is clear.
+    """
     measure_queue(timezone.now())
     try:
         if has_work():
@@ -49,6 +54,7 @@ def follow(**_kwargs: object) -> None:
         raise_alert(kind=AlertKind.DEEP_REORG, subject="all recorded blocks", message=str(error), now=timezone.now())
     except ChainError as error:
         logger.warning("The chain can't be followed now: %s", error)
+    cancel_wished(timezone.now())
 
 
 @shared_task
@@ -101,13 +107,10 @@ def resume_retired(run_id: str, actor_id: int, wallet_id: int, reason: str, **_k
     with track_run(run_id, name=RESUME) as progress:
         if progress is None:
             return
-        actor = User.objects.get(pk=actor_id)
         try:
-            wallet = resume(actor=actor, wallet_id=wallet_id, reason=reason, now=timezone.now())
-        except WalletStateError as error:
+            progress.finish(resume_now(actor_id=actor_id, wallet_id=wallet_id, reason=reason))
+        except (NotPermittedAnyMoreError, WalletStateError) as error:
             progress.fail(describe_failure(error))
-        else:
-            progress.finish(f"Resumed: {wallet}. Run rotate_key for it to have it emptied and retired again.")
 
 
 @shared_task

@@ -15,8 +15,9 @@ from tasks.books import CHECK_LEDGER
 from tasks.exceptions import BrokerUnavailableError, NothingChosenError
 from tasks.housekeeping import check_ledger, reconcile_selected
 from tasks.models import TaskRun, TaskStatus
-from tasks.money import RESUME, resume_retired, sweep_chosen
+from tasks.money import resume_retired, sweep_chosen
 from tasks.progress import QUEUE_EXPIRY_SECONDS, create_run, fail_run
+from tasks.resuming import RESUME
 from tasks.sweeping import SWEEP
 from transactions.models import Transaction, Wallet
 from transactions.states import WalletRole

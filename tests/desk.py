@@ -28,6 +28,7 @@ from transactions.models import AccountPolicy, Deposit, Transaction, Wallet
 from transactions.services import broadcast, deposits, follow, intake, nonces, replace, send, settle, sweep
 from transactions.services.accept import Acceptance, accept_transaction
 from transactions.services.broadcast import broadcast_payments
+from transactions.services.cancel import cancel_wished
 from transactions.services.deposit_addresses import deposit_address_of
 from transactions.services.follow import follow_chain
 from transactions.services.policies import Terms, allow_recipients, set_policy
@@ -255,6 +256,7 @@ class Desk:
             if not leaving.exists() and not coming.exists():
                 return
             self.broadcast()
+            cancel_wished(timezone.now())
             self.mine()
             self.take_in()
         raise AssertionError(f"Still under way: {list(leaving.values())} {list(coming.values())}")

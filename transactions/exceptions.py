@@ -54,6 +54,12 @@ class NotCancellableError(TransactionsError):
     code = "not_cancellable"
 
 
+class MayBePaidError(TransactionsError):
+    """A transaction that nobody can tell yet may have paid it: tell that one first, on its wallet's page."""
+
+    code = "may_be_paid"
+
+
 class WalletStateError(TransactionsError):
     """This wallet's state doesn't allow that."""
 

@@ -118,6 +118,14 @@ _CANCEL_ASKED_FOR = _Words(
     "Cancelling",
 )
 
+_CANCEL_WISHED = replace(
+    _CANCEL_ASKED_FOR,
+    explanation="You or our staff have asked to cancel this payment. Our wallet holds a transaction that we have to "
+    "look at first, since it may have paid this already. If it has not, the payment is cancelled as soon as we know.",
+    advice="Nothing. As soon as we know what the transaction has paid, this page says so.",
+    money="{held} stay reserved until it is certain. If the payment was not made, all of it is available to you again.",
+)
+
 _CANCEL_SENT = replace(
     _CANCEL_ASKED_FOR,
     explanation="The payment was sent already, and after it a transaction that takes its place and pays nobody. "
@@ -255,6 +263,8 @@ def _quote(detail: Detail) -> str:
 def _words_before(detail: Detail, is_cancel: bool) -> _Words:
     """Return what is told as long as no block is known to hold anything."""
     if detail["cancel_requested_at"]:
+        if detail["stage"] in UNSIGNED:
+            return _CANCEL_WISHED
         return _CANCEL_SENT if is_cancel else _CANCEL_ASKED_FOR
     if detail["wait_reason"]:
         # During a deploy, a newer worker may give a reason that this page has no words for yet.

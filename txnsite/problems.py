@@ -91,6 +91,7 @@ KINDS: dict[type[Exception], Kind] = {
     transactions.AccountLockedError: Kind(409, "Account locked"),
     transactions.ForbiddenMoveError: Kind(409, "Transaction can't move that way"),
     transactions.NotCancellableError: Kind(409, "Too late to cancel"),
+    transactions.MayBePaidError: Kind(409, "May have been paid already"),
     transactions.WalletStateError: Kind(409, "Wallet's state doesn't allow that"),
     transactions.MoreThanFoundError: Kind(409, "Less than that beyond the books"),
     transactions.NonceNotUnknownError: Kind(409, "Nothing to identify"),
@@ -116,6 +117,7 @@ KINDS: dict[type[Exception], Kind] = {
     # Background work
     tasks.TaskRunNotFoundError: Kind(404, "No such task run"),
     tasks.NothingChosenError: Kind(422, "Nothing chosen"),
+    tasks.NotPermittedAnyMoreError: Kind(403, "Not permitted any more"),
     tasks.BrokerUnavailableError: Kind(503, "Broker not available"),
 }
 

@@ -166,6 +166,8 @@ BROADCAST_GATHER_SECONDS = env.integer("BROADCAST_GATHER_MILLISECONDS", 800) / 1
 REPLACE_AFTER_BLOCKS = env.integer("REPLACE_AFTER_BLOCKS", 5, minimum=1)
 # The most the desk pays, of its own, to use up a nonce with a transaction that pays nobody.
 CANCEL_FEE_MAX_IN_WEI = env.integer("CANCEL_FEE_MAX_IN_WEI", 2 * PAYMENT_FEE_IN_WEI)
+# No transaction may have more gas (EIP-7825); a recipient that needs more can't be paid.
+GAS_LIMIT_MAX = env.integer("GAS_LIMIT_MAX", 16_777_216, minimum=21_000)
 # Staff are told when a wallet that pays holds less.
 WALLET_BALANCE_LOW_IN_WEI = env.integer("WALLET_BALANCE_LOW_IN_WEI", 10**18)
 # With so many payments waiting to be sent, further ones are refused for the moment (429); 0 means never.

@@ -1,9 +1,11 @@
 """POST transactions/{id}/cancel: at once, by a replacement, or too late."""
 
+from django.utils import timezone
+
 from accounts.models import Account
 from tests.api.callers import Caller, books, json_of, problem_of
 from tests.desk import ETHER, Desk
-from transactions.models import Transaction
+from transactions.models import Transaction, Wallet
 
 
 def cancel(caller: Caller, transaction_id: int) -> object:
@@ -37,6 +39,17 @@ def test_once_it_is_sent_a_cancel_is_asked_for_and_decided_by_the_chain(caller: 
     assert (answer["status"], answer["failure_reason"]) == ("FAILED", "cancelled")
     assert available(caller) == 100 * ETHER
     desk.assert_paid_once([])
+
+
+def test_while_it_may_have_been_paid_it_stays_pending(caller: Caller, desk: Desk) -> None:
+    payment = json_of(caller.pay(), 201)
+    Wallet.objects.filter(pk=desk.wallet.pk).update(unknown_since=timezone.now())
+    answer = json_of(cancel(caller, payment["id"]))
+    assert (answer["status"], answer["stage"]) == ("PENDING", "ACCEPTED")
+    assert answer["cancel_requested_at"]
+    before = books()
+    assert json_of(cancel(caller, payment["id"])) == answer
+    assert books() == before
 
 
 def test_too_late(caller: Caller, desk: Desk) -> None:

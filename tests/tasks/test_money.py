@@ -13,9 +13,10 @@ from accounts.cache import cache_commands
 from accounts.models import Alert
 from tasks import money
 from tests.brokers import Message, broker_at, waiting
-from tests.desk import NOW, Desk, stages
+from tests.desk import NOW, Desk, make_officer, stages
 from transactions.chain import ChainUnavailableError, use_chain
 from transactions.models import Block, Transaction, Wallet
+from transactions.services.cancel import cancel_transaction
 from txnsite.celery import app
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -101,6 +102,17 @@ class TestFollow:
         assert list(Alert.objects.values_list("kind", "subject", "times_seen")) == [
             ("deep_reorg", "all recorded blocks", 2)
         ]
+
+    def test_what_was_called_off_while_it_may_have_been_paid_ends_once_that_is_clear(self, desk: Desk) -> None:
+        payment = desk.accept()
+        Wallet.objects.update(unknown_since=NOW)
+        cancel_transaction(actor=make_officer(), transaction_id=payment.pk, now=NOW)
+        with desk.chain.outage():
+            money.follow()
+            assert stages([payment]) == ["ACCEPTED"]
+            Wallet.objects.update(unknown_since=None)
+            money.follow()
+        assert stages([payment]) == ["SETTLED"]
 
     def test_and_for_what_was_signed_but_never_sent(self, desk: Desk) -> None:
         payment = desk.accept()

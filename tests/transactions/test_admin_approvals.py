@@ -12,7 +12,7 @@ from accounts.models import AuditEvent, User
 from tests.desk import ETHER, NOW, RECIPIENT, Desk, freeze, make_account, make_address, make_officer
 from tests.pages import owner_of, text_of
 from tests.staff import PASSWORD, Staff, events, make_staff
-from transactions.models import Approval, Transaction
+from transactions.models import Approval, Transaction, Wallet
 from transactions.services.approvals import refuse_payment
 from transactions.services.cancel import cancel_transaction
 
@@ -146,6 +146,21 @@ def test_a_refused_one_ends_and_its_owner_reads_why(
     assert "The payment was not approved" in text
     assert "Our staff said: “The invoice is unknown”" in text
     desk.assert_books_balance()
+
+
+def test_what_may_have_been_paid_is_not_refused_and_never_sent_once_called_off(
+    approver: Staff, desk: Desk, payment: Transaction, nudges: list[int]
+) -> None:
+    Wallet.objects.update(unknown_since=NOW)
+    answer = decide(approver, payment, "refuse", "x")
+    words = "A transaction that nobody can tell yet may have paid it: tell that one first, on its wallet's page."
+    assert answer.context["form"].errors == {"__all__": [words]}
+    assert Approval.objects.get().is_open
+    assert "called this payment off" not in text_of(approver.client.get(decide_url(payment)))
+    cancel_transaction(actor=owner_of(desk.account), transaction_id=payment.pk, now=NOW)
+    assert "called this payment off" in text_of(approver.client.get(decide_url(payment)))
+    answer = decide(approver, payment, "approve")
+    assert said(answer) == [f"Approved: payment #{payment.pk} of 2 ETH was called off and is not sent."]
 
 
 def test_a_refusal_needs_a_reason(approver: Staff, payment: Transaction) -> None:

@@ -256,6 +256,13 @@ class TestCancel:
         assert sent.cancel_requested_at is not None
         assert [event.reason for event in events("payment.cancelled")] == ["asked by phone"]
 
+    def test_what_may_have_been_paid_waits_until_that_is_told(self, operator: Staff, desk: Desk) -> None:
+        payment = desk.accept()
+        Wallet.objects.update(unknown_since=timezone.now())
+        told = post(operator, self.cancel_page(payment), reason="asked by phone")
+        assert "is cancelled as soon as it is told that no unknown transaction has paid it." in told
+        assert stages([payment]) == ["ACCEPTED"]
+
     def test_too_late_is_told(self, operator: Staff, desk: Desk) -> None:
         payment = desk.accept()
         desk.broadcast()

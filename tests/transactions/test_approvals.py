@@ -14,7 +14,14 @@ from tests.desk import ETHER, FEE, NOW, Desk, freeze, make_officer, make_user, s
 from tests.pages import owner_of
 from tests.rules import refused_by
 from tests.staff import events
-from transactions.exceptions import AlreadyDecidedError, ApprovalNotFoundError, NotCancellableError, OwnAccountError
+from tests.transactions.test_nonces import send_elsewhere
+from transactions.exceptions import (
+    AlreadyDecidedError,
+    ApprovalNotFoundError,
+    MayBePaidError,
+    NotCancellableError,
+    OwnAccountError,
+)
 from transactions.models import Approval, Transaction
 from transactions.services.approvals import approve_payment, refuse_payment
 from transactions.services.cancel import cancel_transaction
@@ -108,6 +115,17 @@ class TestRefused:
         with pytest.raises(ReasonRequiredError):
             refuse(payment, reason=reason)
         assert state() == before
+
+    def test_not_while_an_unknown_transaction_may_have_paid_it(self, desk: Desk) -> None:
+        payment = desk.accept_for_review(3 * ETHER)
+        send_elsewhere(desk, 0, to=payment.to_public_address, value_in_wei=3 * ETHER)
+        desk.mine()
+        desk.broadcast()
+        before = state()
+        with pytest.raises(MayBePaidError):
+            refuse(payment)
+        assert state() == before
+        assert approve(payment).stage == "ACCEPTED"
 
 
 class TestCalledOff:

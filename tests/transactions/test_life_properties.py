@@ -21,10 +21,10 @@ from tests.books import assert_books_balance
 from tests.desk import ETHER, GWEI, NOW, Desk, crash_at, dies, make_account, make_address, make_officer
 from tests.transactions.test_crashes import POINTS
 from transactions.chain import ChainError
-from transactions.exceptions import AlreadyDecidedError, NotCancellableError
+from transactions.exceptions import AlreadyDecidedError, MayBePaidError, NotCancellableError
 from transactions.models import Approval, Attempt, Block, Deposit, Transaction, Wallet
 from transactions.services.approvals import approve_payment, refuse_payment
-from transactions.services.cancel import cancel_transaction
+from transactions.services.cancel import cancel_transaction, cancel_wished
 from transactions.services.sweep import sweep_deposits
 from transactions.states import DepositStatus, Kind, Purpose, Stage, Status
 
@@ -197,12 +197,16 @@ class LifeMachine(RuleBasedStateMachine):
             with suppress(NotCancellableError):
                 cancel_transaction(actor=row.user_account.owner, transaction_id=row.pk, now=NOW)
 
+    @rule()
+    def end_what_was_called_off(self) -> None:
+        cancel_wished(NOW)
+
     @rule(choice=st.integers(0, 9), is_approved=st.booleans())
     def decide(self, choice: int, is_approved: bool) -> None:
         """A second person looks at a payment of more than 39 ether, or has done so before."""
         rows = list(Approval.objects.order_by("pk"))
         if rows:
-            with suppress(AlreadyDecidedError):
+            with suppress(AlreadyDecidedError, MayBePaidError):
                 self.decide_on(rows[choice % len(rows)], is_approved)
 
     def decide_on(self, approval: Approval, is_approved: bool) -> None:
@@ -313,15 +317,17 @@ class LifeMachine(RuleBasedStateMachine):
         chain.down, chain.receipts_lag_blocks, chain.base_fee_per_gas_in_wei = False, 0, GWEI
         chain.unknown_recipients.clear()
         chain._lost_answers, chain._refusals = 0, []
-        for approval in Approval.objects.filter(decided_at=None):
-            self.decide_on(approval, approval.pk % 2 == 0)
         for blocks in range(60):
             pending = list(Transaction.objects.exclude(stage=Stage.SETTLED).order_by("pk"))
             coming = Deposit.objects.filter(status=DepositStatus.WAITING).exists()
             # What another program has sent is a row only once it was looked for.
             if not pending and not coming and blocks > CONFIRMATIONS + 2:
                 break
+            for approval in Approval.objects.filter(decided_at=None):
+                with suppress(MayBePaidError):
+                    self.decide_on(approval, approval.pk % 2 == 0)
             self.desk.broadcast()
+            cancel_wished(NOW)
             self.desk.mine()
             self.take_in()
             for row in pending:

@@ -202,6 +202,18 @@ class TestMost:
         assert waits_for(payment) == ""
         desk.assert_paid_once([payment])
 
+    def test_the_wait_is_told_however_many_may_be_raised_before_it(self, desk: Desk, settings: Settings) -> None:
+        settings.CHAIN_RPC_BATCH_SIZE = 2
+        raisable = desk.accept_many(4)
+        settings.PAYMENT_FEE_IN_WEI = 21_000 * 3 * GWEI
+        capped = [desk.accept() for _ in range(3)]
+        for _ in range(4):
+            desk.broadcast()
+        assert stages([*raisable, *capped]) == ["BROADCAST"] * 7
+        desk.chain.base_fee_per_gas_in_wei = 20 * GWEI
+        wait_unmined(desk, 1)
+        assert [waits_for(payment) for payment in [*raisable, *capped]] == [""] * 4 + ["network_fee"] * 3
+
     def test_what_may_be_raised_is_replaced_and_waits_for_no_fee(self, desk: Desk) -> None:
         payment = desk.accept()
         desk.broadcast()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from accounts.keys import forget_signers
@@ -27,7 +28,7 @@ from transactions.services.cancel import cancel_transaction
 from transactions.services.refuse import refuse_unsigned
 from transactions.services.sweep import order_move, sweep_deposits
 from transactions.services.verify import check_books
-from transactions.services.wallet_care import drain, pause
+from transactions.services.wallet_care import drain, identify_nonce, pause, resume
 from transactions.states import FailureReason, Kind, Stage, Status
 
 FEE_MAX = 4 * 21_000 * 3 * GWEI
@@ -230,6 +231,33 @@ class TestLife:
             assert -balance(each.account) == on_chain(desk, each)
         desk.assert_books_balance()
         assert check_books().is_clean
+
+    def test_a_restored_database_takes_none_for_one_of_another_address(self, desk: Desk) -> None:
+        wallets = [deposited(desk), deposited(desk, account=make_account())]
+        rows = sweep(desk)
+        assert len({(row.to_public_address, row.transaction_amount_in_wei) for row in rows}) == 1
+        desk.broadcast()
+        with behind_the_desks_back() as cursor:
+            cursor.execute("DELETE FROM transactions_attempt")
+            cursor.execute(
+                "UPDATE transactions_transaction SET stage = 'ACCEPTED', nonce = NULL, transaction_hash = NULL, "
+                "signed_at = NULL, broadcast_at = NULL"
+            )
+            cursor.execute("UPDATE transactions_wallet SET next_nonce = 0 WHERE role = 'deposit'")
+        desk.mine()
+        for _ in wallets:
+            desk.broadcast()
+        for row in rows:
+            wallet = Wallet.objects.get(pk=row.wallet_id or 0)
+            assert f"are to pay: #{row.pk}. Tell" in wallet.paused_reason
+            actor, now = make_officer(), timezone.now()
+            identify_nonce(
+                actor=actor, wallet_id=wallet.pk, payment_id=row.pk, reason="Looked", now=now, chain=desk.chain
+            )
+            resume(actor=actor, wallet_id=wallet.pk, reason="Looked", now=now)
+        desk.run_to_the_end()
+        assert [row.kind for row in Transaction.objects.filter(status=Status.SUCCESSFUL)] == [Kind.SWEEP] * 2
+        desk.assert_books_balance()
 
     def test_refused_before_it_was_signed_it_holds_nothing_to_give_back(self, desk: Desk) -> None:
         deposited(desk)

@@ -9,6 +9,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from tests.desk import ETHER, RECIPIENT, Desk, make_user, stages
 from tests.pages import ids_of, links_of, owner_of, text_of
+from tests.transactions.test_nonces import send_elsewhere
 from transactions.models import Attempt
 
 HTMX = {"HX-Request": "true", "HX-Current-URL": "http://testserver/payments/1/"}
@@ -224,6 +225,17 @@ class TestCancel:
         assert payment.failure_reason == "cancelled"
         assert page not in client.get(f"/payments/{payment.pk}/").content.decode()
         assert client.get(page).status_code == 302
+
+    def test_what_may_have_been_paid_is_being_cancelled(self, desk: Desk, owner: Client) -> None:
+        payment = desk.accept()
+        send_elsewhere(desk, 0)
+        desk.broadcast()
+        page = f"/payments/{payment.pk}/cancel/"
+        assert "since it may have paid this already" in text_of(owner.get(page))
+        told = owner.post(page, follow=True)
+        assert "Being cancelled" in text_of(told)
+        assert page not in links_of(told)
+        assert stages([payment]) == ["ACCEPTED"]
 
     def test_what_is_sent_is_being_cancelled(self, desk: Desk, owner: Client) -> None:
         payment = desk.accept()

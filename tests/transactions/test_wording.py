@@ -223,6 +223,13 @@ class TestCancelling:
         assert (story.badge, story.headline) == ("Cancelling", "Cancelled, being confirmed")
         assert story.money == "1.008 ETH stay reserved until then. Afterwards all of it is available to you again."
 
+    @pytest.mark.parametrize("stage", [Stage.REVIEW, Stage.ACCEPTED])
+    def test_asked_for_while_it_may_have_been_paid(self, stage: Stage) -> None:
+        story = tell(detail(stage, **self.ASKED, wait_reason=WaitReason.UNCLEAR))
+        assert (story.badge, story.headline) == ("Cancelling", "Being cancelled")
+        assert "since it may have paid this already" in story.explanation
+        assert story.money.startswith("1.008 ETH stay reserved until it is certain. If the payment was not made")
+
     def test_too_late(self) -> None:
         story = tell(detail(Stage.MINED, **self.ASKED))
         assert (story.badge, story.headline) == ("In progress", "In a block, being confirmed")

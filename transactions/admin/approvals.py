@@ -134,8 +134,9 @@ class ApprovalAdmin(ReadOnlyAdmin):
         amount = f"{format_ether(approval.transaction.transaction_amount_in_wei)} ETH"
         try:
             if "approve" in request.POST:
-                approve_and_send(actor=actor, transaction_id=approval.pk, reason=reason)
-                said = f"Approved: payment #{approval.pk} of {amount} goes out."
+                row = approve_and_send(actor=actor, transaction_id=approval.pk, reason=reason)
+                becomes = "was called off and is not sent" if row.cancel_requested_at else "goes out"
+                said = f"Approved: payment #{approval.pk} of {amount} {becomes}."
             elif "refuse" in request.POST:
                 refuse_payment(actor=actor, transaction_id=approval.pk, reason=reason, now=timezone.now())
                 said = f"Refused: payment #{approval.pk} of {amount}. The money is available again."

@@ -14,7 +14,7 @@ from accounts.exceptions import AccountsError
 from tasks.cancelling import cancel_payment
 from transactions.exceptions import TransactionsError
 from transactions.models import Transaction
-from transactions.states import Kind, Status
+from transactions.states import UNSIGNED, Kind, Status
 
 if TYPE_CHECKING:
     from transactions.admin.payments import TransactionAdmin
@@ -35,13 +35,18 @@ def cancel(model_admin: "TransactionAdmin", request: HttpRequest, transaction_id
         except (AccountsError, TransactionsError) as error:
             model_admin.message_user(request, str(error), messages.WARNING)
         else:
-            is_over = row.status == Status.FAILED
-            done = "is cancelled." if is_over else "is to be replaced by a transaction that pays nobody."
+            if row.status == Status.FAILED:
+                done = "is cancelled."
+            elif row.stage in UNSIGNED:
+                done = "is cancelled as soon as it is told that no unknown transaction has paid it."
+            else:
+                done = "is to be replaced by a transaction that pays nobody."
             model_admin.message_user(request, f"{row} {done}", messages.SUCCESS)
         return HttpResponseRedirect(back)
     meaning = (
         "Nothing signed yet: it ends at once and the money is available again. Sent already: a transaction that pays "
-        "nobody is to take its place, and whichever of the two a block takes decides; the network's fee for it is ours."
+        "nobody is to take its place, and whichever of the two a block takes decides; the network's fee for it is "
+        "ours. While a transaction that nobody can tell may have paid it, it waits until that one is told."
     )
     return ask(
         model_admin, request, form, title=f"Cancel {row}", verb=f"Cancel the {row.kind}", meaning=meaning, back=back

@@ -150,7 +150,7 @@ class TransactionOut(BaseModel):
     confirmations_required: int
     accepted_at: dt.datetime
     approved_at: Annotated[dt.datetime | None, Field(description="When staff approved it, if it needed approval.")]
-    cancel_requested_at: Annotated[dt.datetime | None, Field(description="Since when a cancel is to take its place.")]
+    cancel_requested_at: Annotated[dt.datetime | None, Field(description="Since when it is to be cancelled.")]
     signed_at: dt.datetime | None
     broadcast_at: dt.datetime | None
     mined_at: dt.datetime | None
@@ -296,6 +296,8 @@ def list_transactions(request: ApiRequest, filters: Query[TransactionFilters]) -
         "Once it is sent, the network is asked to take a transaction that pays nobody in its place. Whichever of the "
         "two a block takes decides; until that is final the payment stays `PENDING`, with `cancel_requested_at`, and "
         "the money stays held. A payment that is in a block already can't be cancelled. Asking again changes nothing."
+        "\n\nIn one case a payment that isn't signed stays `PENDING` with `cancel_requested_at` as well: while a "
+        "transaction that the desk doesn't know yet may have paid it. It is over as soon as that is known not to be so."
     ),
     response=TransactionOut,
     openapi_extra=tells(TransactionNotFoundError, NotCancellableError, changing=True),

@@ -87,6 +87,11 @@ class Transaction(models.Model):
             models.Index(
                 name="transactions_own_pending", fields=["wallet"], condition=~Q(kind="payment") & Q(status="PENDING")
             ),
+            models.Index(
+                name="transactions_cancel_wished",
+                fields=["id"],
+                condition=Q(stage__in=["REVIEW", "ACCEPTED"], cancel_requested_at__isnull=False),
+            ),
             models.Index(name="transactions_flagged", fields=["id"], condition=Q(needs_attention=True)),
         ]
         constraints = [

@@ -10,7 +10,7 @@ from django.db import transaction as db_transaction
 from accounts.exceptions import AccountFrozenError
 from accounts.models import User
 from accounts.services.audit import clean_reason, record_audit
-from transactions.exceptions import AlreadyDecidedError, ApprovalNotFoundError, OwnAccountError
+from transactions.exceptions import AlreadyDecidedError, ApprovalNotFoundError, MayBePaidError, OwnAccountError
 from transactions.models import Approval, Transaction
 from transactions.services.moves import move_transactions
 from transactions.services.refuse import refuse_unsigned
@@ -54,18 +54,15 @@ def refuse_payment(*, actor: User, transaction_id: int, reason: str, now: dt.dat
     :raises ApprovalNotFoundError: when there is no such payment, or it needed no approval.
     :raises OwnAccountError: when it is from an account of the actor's own.
     :raises AlreadyDecidedError: when it was approved, refused or called off before.
+    :raises MayBePaidError: when a transaction that nobody can tell yet may have paid it.
     """
     reason = clean_reason(reason)
     row = _lock_undecided(actor, transaction_id)
     _decide(row, Verdict.REFUSED, actor, reason, now)
-    refuse_unsigned({row.pk: reason}, FailureReason.REFUSED, now)
+    if not refuse_unsigned({row.pk: reason}, FailureReason.REFUSED, now):
+        raise MayBePaidError
     row.refresh_from_db()
     return row
-
-
-def withdraw_request(transaction_id: int, now: dt.datetime) -> None:
-    """Say that a payment was called off before a verdict; call it with the payment's row locked."""
-    Approval.objects.filter(pk=transaction_id, verdict=Verdict.OPEN).update(verdict=Verdict.WITHDRAWN, decided_at=now)
 
 
 def _lock_undecided(actor: User, transaction_id: int) -> Transaction:

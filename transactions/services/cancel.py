@@ -1,6 +1,7 @@
 """Cancel a payment: at once while nothing of it is signed; afterwards by a transaction that takes its place.
 
-Which of the two a block takes decides. Until then the money stays held.
+Which of the two a block takes decides. Until then the money stays held; and so it does while a transaction that nobody
+can tell may have paid what we have not signed.
 """
 
 import datetime as dt
@@ -12,9 +13,11 @@ from accounts.services.audit import clean_reason, record_audit
 from transactions.detail import announce_change
 from transactions.exceptions import NotCancellableError, TransactionNotFoundError
 from transactions.models import Transaction
-from transactions.services.approvals import withdraw_request
+from transactions.services.nonces import unclear_until
 from transactions.services.refuse import refuse_unsigned
 from transactions.states import UNSIGNED, FailureReason, Kind, Stage, WaitReason
+
+AT_ONCE = 500
 
 
 def cancel_transaction(*, actor: User, transaction_id: int, reason: str = "", now: dt.datetime) -> Transaction:
@@ -37,12 +40,9 @@ def cancel_transaction(*, actor: User, transaction_id: int, reason: str = "", no
             raise TransactionNotFoundError
         if row.failure_reason == FailureReason.CANCELLED or (row.cancel_requested_at and not row.is_final):
             return row
-        if row.stage in UNSIGNED:
-            if row.is_in_review:
-                withdraw_request(row.pk, now)
-            refuse_unsigned({row.pk: ""}, FailureReason.CANCELLED, now)
+        if refuse_unsigned({row.pk: ""}, FailureReason.CANCELLED, now):
             action = "payment.cancelled"
-        elif row.stage in (Stage.SIGNED, Stage.BROADCAST):
+        elif row.stage in (*UNSIGNED, Stage.SIGNED, Stage.BROADCAST):
             announce_change([row.pk])
             # What it has waited for may not be what its cancel waits for.
             columns = {"cancel_requested_at": now, "wait_reason": WaitReason.NOTHING.value}
@@ -53,3 +53,16 @@ def cancel_transaction(*, actor: User, transaction_id: int, reason: str = "", no
         record_audit(actor=actor, action=action, target=row, reason=reason)
         row.refresh_from_db()
     return row
+
+
+def cancel_wished(now: dt.datetime) -> int:
+    """End what was called off while a transaction that nobody could tell may have paid it; return how many.
+
+    What turned out to have been paid is SIGNED by then, and so not among them.
+    """
+    wished = Transaction.objects.filter(stage__in=UNSIGNED, cancel_requested_at__isnull=False)
+    until = unclear_until()
+    if until is not None:
+        wished = wished.filter(accepted_at__gt=until)
+    ids = wished.order_by("pk").values_list("pk", flat=True)[:AT_ONCE]
+    return len(refuse_unsigned(dict.fromkeys(ids, ""), FailureReason.CANCELLED, now))

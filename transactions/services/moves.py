@@ -33,13 +33,16 @@ def move_transactions(
     new: Stage,
     columns: Mapping[str, Sequence[Any]] | None = None,
     constants: Mapping[str, Any] | None = None,
+    though_cancelled: bool = False,
 ) -> list[int]:
     """Move those of the transactions that are still in one of the `old` stages, and return their ids in order.
 
-    Rows are locked in id order; one that another process moved meanwhile is left as it is.
+    Rows are locked in id order; one that another process moved meanwhile is left as it is, and what was called off
+    isn't signed.
 
     :param columns: what else to set, a list as long as `ids` for each column.
     :param constants: what else to set to the same value in every row.
+    :param though_cancelled: whether what was called off is signed all the same, since a block holds it already.
     :raises ForbiddenMoveError: when the table of moves has no such move.
     """
     for stage in old:
@@ -47,10 +50,11 @@ def move_transactions(
     if not ids:
         return []
     columns = {} if columns is None else columns
+    unless = "AND cancel_requested_at IS NULL " if new == Stage.SIGNED and not though_cancelled else ""
     with db_transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             "SELECT id FROM transactions_transaction WHERE id = ANY(%s) AND stage = ANY(%s) "
-            "ORDER BY id FOR NO KEY UPDATE",
+            f"{unless}ORDER BY id FOR NO KEY UPDATE",
             [list(ids), [stage.value for stage in old]],
         )
         locked = [row[0] for row in cursor.fetchall()]

@@ -14,6 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 from django.db import transaction as db_transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts.keys import Signer, UnsignedTransfer, sign_transfers
@@ -178,7 +179,7 @@ def _take_in_strangers(wallet: Wallet, count: NonceCount, chain: Chain) -> None:
             reason = f"No node can tell what used nonce {nonce}: one that keeps older blocks has to be asked."
             _ask_staff_if_late(wallet, reason)
             return
-        candidates = _candidates(mined)
+        candidates = _candidates(wallet, mined)
         if candidates:
             _pause(wallet, _ask_staff(mined, candidates))
             return
@@ -206,14 +207,16 @@ def _tell_of_stranger(wallet: Wallet, mined: MinedTransaction) -> None:
     raise_alert(kind=AlertKind.NONCE_DRIFT, subject=subject, message=message, now=timezone.now())
 
 
-def _candidates(mined: MinedTransaction) -> list[int]:
-    """Return the ids of waiting payments that this transaction may have paid.
+def _candidates(wallet: Wallet, mined: MinedTransaction) -> list[int]:
+    """Return the ids of waiting payments that this transaction of a wallet may have paid.
 
-    One that waits for approval is among them: a backup may be older than its verdict.
+    One that waits for approval is among them: a backup may be older than its verdict. What is bound to another wallet
+    is not: that alone can have sent it.
     """
     if mined.to_address is None:
         return []
     same = Transaction.objects.filter(
+        Q(wallet__isnull=True) | Q(wallet=wallet),
         stage__in=UNSIGNED,
         to_public_address=mined.to_address,
         transaction_amount_in_wei=mined.value_in_wei,

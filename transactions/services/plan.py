@@ -120,6 +120,12 @@ def plan_batch(
             short = row.total_in_wei > budgets[wallet]
             plan.wait[row.pk] = WaitReason.WALLET_FUNDS if short else WaitReason.RECIPIENT
             continue
+        if estimate.gas > settings.GAS_LIMIT_MAX:
+            plan.reject[row.pk] = (
+                "The recipient needs more gas than a transaction may have "
+                f"({estimate.gas:,} of {settings.GAS_LIMIT_MAX:,})."
+            )
+            continue
         gas_limit = _gas_limit(estimate.gas)
         price = price_transfer(terms.quote, gas_limit=gas_limit, fee_paid_in_wei=row.transaction_fee_total_in_wei)
         if price is None:
@@ -145,5 +151,10 @@ def plan_batch(
 
 
 def _gas_limit(estimated_gas: int) -> int:
-    """Return the limit to sign: a plain transfer needs exactly what it needs, code may need more later."""
-    return estimated_gas if estimated_gas == PLAIN_GAS else estimated_gas * (100 + GAS_MARGIN_PERCENT) // 100
+    """Return the limit to sign: a plain transfer needs exactly what it needs, code may need more later.
+
+    No node takes a transaction with more gas than the protocol lets one have (EIP-7825); those behind it would wait.
+    """
+    if estimated_gas == PLAIN_GAS:
+        return estimated_gas
+    return min(estimated_gas * (100 + GAS_MARGIN_PERCENT) // 100, settings.GAS_LIMIT_MAX)

@@ -1,25 +1,30 @@
 """End payments before anything of them was signed: the whole hold goes back."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from django.db import transaction as db_transaction
 
 from accounts.ledger import post
-from transactions.models import Transaction
+from transactions.models import Approval, Transaction
 from transactions.services.moves import move_transactions
-from transactions.states import UNSIGNED, FailureReason, Kind, Stage, Status, WaitReason
+from transactions.services.nonces import unclear_until
+from transactions.states import UNSIGNED, FailureReason, Kind, Stage, Status, Verdict, WaitReason
 
 
 def refuse_unsigned(details: Mapping[int, str], reason: FailureReason, now: dt.datetime) -> list[int]:
     """Fail those of the payments of which nothing is signed yet; return their ids.
 
+    Those that a transaction which nobody can tell may have paid are left alone: their funds may be gone. Where a
+    verdict was waited for, the request is withdrawn.
+
     :param details: what to tell about each, by its id.
     """
     if not details:
         return []
-    ids = sorted(details)
     with db_transaction.atomic():
+        ids = _lock_refusable(details)
+        Approval.objects.filter(pk__in=ids, verdict=Verdict.OPEN).update(verdict=Verdict.WITHDRAWN, decided_at=now)
         moved = move_transactions(
             ids,
             old=UNSIGNED,
@@ -38,3 +43,12 @@ def refuse_unsigned(details: Mapping[int, str], reason: FailureReason, now: dt.d
         payments = Transaction.objects.filter(pk__in=moved, kind=Kind.PAYMENT).order_by("pk")
         post(now=now, release_holds=[row.ledger_source for row in payments])
     return moved
+
+
+def _lock_refusable(ids: Collection[int]) -> list[int]:
+    """Lock payments until the commit and return those that nothing was signed for, neither by us nor by anybody."""
+    rows = Transaction.objects.select_for_update(no_key=True).filter(pk__in=ids, stage__in=UNSIGNED).order_by("pk")
+    accepted_at = dict(rows.values_list("pk", "accepted_at"))
+    # Read after the lock: nobody has waited for it long since it was known to be clear.
+    until = unclear_until()
+    return [row_id for row_id, at in accepted_at.items() if until is None or at > until]

@@ -25,6 +25,9 @@ from txnsite.faults import fault_point
 
 logger = logging.getLogger(__name__)
 
+PAGES_MAX = 20
+"""How many batches of those whose price is too low are looked at with each block: the rest has to be done as well."""
+
 # The newest attempt tells: a cancel that was asked for and isn't signed yet, or nothing of this wallet, and so not this
 # one either, mined for so many blocks. What has reached the most that may be paid is only sent again, as seldom.
 _STUCK = """
@@ -54,7 +57,7 @@ CROSS JOIN LATERAL (
     WHERE attempt.transaction_id = payment.id AND attempt.raw_transaction <> '' ORDER BY attempt.id DESC LIMIT 1
 ) AS newest
 WHERE payment.stage IN ('SIGNED', 'BROADCAST') AND payment.wait_reason = '' AND wallet.progress_block < %(head)s
-  AND newest.max_fee_per_gas_in_wei < %(base_fee)s
+  AND newest.max_fee_per_gas_in_wei < %(base_fee)s AND payment.id > %(after_id)s
 ORDER BY payment.id LIMIT %(limit)s
 """
 
@@ -124,10 +127,32 @@ def tell_outpriced(head: BlockHeader) -> None:
     What may still be raised is replaced in its time. No node is asked.
     """
     quote = FeeQuote(head.base_fee_per_gas_in_wei, max_priority_fee_per_gas_in_wei=0)
+    after_id = 0
+    for _ in range(PAGES_MAX):
+        found = _outpriced_ids(head, after_id)
+        _tell_capped(found, quote)
+        if len(found) < settings.CHAIN_RPC_BATCH_SIZE:
+            return
+        after_id = found[-1]
+
+
+def _outpriced_ids(head: BlockHeader, after_id: int) -> list[int]:
+    """Return the next of those whose newest attempt of ours offers less than the base fee."""
     with connection.cursor() as cursor:
-        limit = settings.CHAIN_RPC_BATCH_SIZE
-        cursor.execute(_OUTPRICED, {"head": head.number, "base_fee": quote.base_fee_per_gas_in_wei, "limit": limit})
-        found = [row[0] for row in cursor.fetchall()]
+        cursor.execute(
+            _OUTPRICED,
+            {
+                "head": head.number,
+                "base_fee": head.base_fee_per_gas_in_wei,
+                "after_id": after_id,
+                "limit": settings.CHAIN_RPC_BATCH_SIZE,
+            },
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
+def _tell_capped(found: Sequence[int], quote: FeeQuote) -> None:
+    """Say of those that may not be raised any more that they wait for the network's fee."""
     if not found:
         return
     with db_transaction.atomic():

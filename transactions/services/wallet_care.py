@@ -161,7 +161,9 @@ def identify_nonce(
                     "signed_at": now,
                     "wait_reason": WaitReason.NOTHING.value,
                 }
-                move_transactions([row.pk], old=[Stage.ACCEPTED], new=Stage.SIGNED, constants=constants)
+                move_transactions(
+                    [row.pk], old=[Stage.ACCEPTED], new=Stage.SIGNED, constants=constants, though_cancelled=True
+                )
                 row.refresh_from_db()
                 insert_attempts([unsigned_attempt(row, wallet, mined)])
         if not done:

@@ -28,7 +28,7 @@ from transactions.exceptions import AccountLockedError, NotCancellableError, Que
 from transactions.forms import PaymentForm, missing_funds
 from transactions.queries import is_cancel, payment_of_key, same_payment_since
 from transactions.services.limits import REFUSED_BY_POLICY, Limits, check_limits, limits_of
-from transactions.states import Stage
+from transactions.states import Stage, WaitReason
 from transactions.wording import is_cancellable, tell
 
 SAME_PAYMENT_WITHIN = dt.timedelta(days=1)
@@ -107,7 +107,11 @@ def payment_cancel(request: PageRequest, transaction_id: int) -> HttpResponse:
         return redirect("payment-detail", transaction_id)
     if not is_cancellable(detail):
         return redirect("payment-detail", transaction_id)
-    context = {"payment": detail, "is_sent": detail["stage"] in (Stage.SIGNED, Stage.BROADCAST)}
+    context = {
+        "payment": detail,
+        "is_sent": detail["stage"] in (Stage.SIGNED, Stage.BROADCAST),
+        "may_be_paid": detail["wait_reason"] == WaitReason.UNCLEAR,
+    }
     return render(request, "transactions/transaction_cancel.html", context)
 
 
