@@ -6,7 +6,7 @@ _SQL = Path(__file__).parent / "sql"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("transactions", "0013_arrivals_of_sweeps")]
+    dependencies = [("transactions", "0014_wished_cancels")]
 
     operations = [
         migrations.CreateModel(

@@ -146,7 +146,7 @@ def _accepted(after_id: int = 0, *, bound: bool = False) -> list[Transaction]:
 
     :param bound: only those that must leave a wallet of their own.
     """
-    waiting = Transaction.objects.filter(stage=Stage.ACCEPTED, pk__gt=after_id)
+    waiting = Transaction.objects.filter(stage=Stage.ACCEPTED, pk__gt=after_id, cancel_requested_at__isnull=True)
     if bound:
         waiting = waiting.filter(wallet__isnull=False)
     until = unclear_until()
