@@ -15,6 +15,7 @@ from transactions.chain import NodeState, NodeTrouble
 from transactions.models import Transaction, Wallet
 from transactions.services.sweep import order_move
 from transactions.services.wallet_care import add_wallet, resume
+from transactions.services.wallets import pause_wallet
 from transactions.services.watch import watch_keys, watch_nodes, watch_payments, watch_retired_wallets
 
 LATER = NOW + dt.timedelta(minutes=6)
@@ -106,6 +107,15 @@ class TestRetiredWallets:
         desk.mine()
         desk.take_in()
         desk.mine(12)
+
+    def test_what_staff_have_to_tell_apart_stays_an_alert(self, desk: Desk, retired: Wallet) -> None:
+        Wallet.objects.filter(pk=retired.pk).update(unknown_since=NOW)
+        pause_wallet(retired, "Nonce 0 was used", NOW, again=True)
+        watch_retired_wallets(NOW)
+        assert open_alerts() == [("wallet_paused", retired.address)]
+        Wallet.objects.filter(pk=retired.pk).update(unknown_since=None)
+        watch_retired_wallets(NOW)
+        assert open_alerts() == []
 
     def test_one_that_was_paid_to_until_staff_resume_it(self, desk: Desk, retired: Wallet) -> None:
         watch_retired_wallets(NOW)

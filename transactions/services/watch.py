@@ -73,9 +73,10 @@ def watch_payments(now: dt.datetime) -> None:
 def watch_retired_wallets(now: dt.datetime) -> None:
     """Raise an alert for each retired wallet that was paid to since, as far as it is worth moving; resolve the others'.
 
-    None of these is paused for anything else, and who resumes one knows of it.
+    Who resumes one knows of it. One whose transactions nobody can tell has another alert until they are told.
     """
-    for wallet in Wallet.objects.filter(retired_at__isnull=False).select_related("account"):
+    retired = Wallet.objects.filter(retired_at__isnull=False, unknown_since__isnull=True)
+    for wallet in retired.select_related("account"):
         held = -wallet.account.current_balance_in_wei
         message = (
             f"It is retired and holds {format_ether(held)} ETH: somebody pays to it still. Put its key back, resume it "
