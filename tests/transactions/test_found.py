@@ -2,7 +2,8 @@
 
 import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Event
+from typing import Any
 
 import pytest
 from django.db import connection, connections
@@ -13,6 +14,7 @@ from accounts.keys import deposit_address
 from accounts.models import Account, AccountKind, Alert, Journal
 from tests.desk import ETHER, NETWORK_FEE, NOW, Desk, make_officer, write_deposit_seed
 from tests.staff import events
+from tests.transactions.test_reorg_races import wait_for_a_waiter
 from transactions.chain import ChainUnavailableError
 from transactions.exceptions import MoreThanFoundError, TransactionsError, WalletStateError
 from transactions.models import Block, Deposit, Transaction, Wallet
@@ -399,6 +401,37 @@ class TestAtOnce:
         outcomes = self.book_at_once(desk, monkeypatch, ["form 1", "form 1"])
         assert outcomes == [journal_id[0], journal_id[0]]
         assert balance(desk.account) == 105 * ETHER
+
+    def test_a_deep_reorg_waits_and_knows_of_it(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        wallet = desk.add_deposit_address()
+        come(desk, wallet)
+        make_officer()
+        is_booking = Event()
+        require = found._require_found
+
+        def require_late(*arguments: Any) -> None:
+            require(*arguments)
+            is_booking.set()
+            wait_for_a_waiter()
+
+        def book_elsewhere() -> int:
+            try:
+                return book(desk, wallet)
+            finally:
+                connections.close_all()
+
+        monkeypatch.setattr(found, "_require_found", require_late)
+        with ThreadPoolExecutor(1) as thread:
+            booked = thread.submit(book_elsewhere)
+            assert is_booking.wait(20)
+            desk.chain.reorg(5)
+            desk.chain.mine(2)
+            desk.follow()
+            assert booked.result(timeout=20)
+        wallet.refresh_from_db()
+        fork = len(desk.chain.blocks) - 1 - 2 - 5
+        assert wallet.opened_at_block <= fork, "what comes from there on is a deposit"
+        assert "ether found" in str(list(Alert.objects.values_list("subject", flat=True)))
 
     def test_no_row_is_locked_while_the_chain_is_asked(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         wallet = desk.add_deposit_address()
