@@ -85,8 +85,8 @@ _WAITS: dict[str, _Words] = {
     ),
     WaitReason.UNCLEAR: _Words(
         "Waiting for a check",
-        "Our wallet has sent a transaction that we have to look at before anything else goes out: it may have made this "
-        "payment already. Your money stays reserved meanwhile.",
+        "Our wallet has sent a transaction that we have to look at before anything else goes out: it may have made "
+        "this payment already. Your money stays reserved meanwhile.",
     ),
     WaitReason.IN_FLIGHT: _Words(
         "Waiting for its turn",

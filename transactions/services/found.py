@@ -78,7 +78,7 @@ def book_found(
         return done
     holdings = read_holding(chain or get_chain(), wallet)
     with db_transaction.atomic():
-        # Who records another branch locks blocks first, too: so it sees all that was booked up to those that it deletes.
+        # Who records another branch locks blocks first, too: so it sees all that was booked up to what it deletes.
         Block.objects.select_for_update(no_key=True).filter(number=holdings.block_number).first()
         # Whoever books at the same time waits here, and then finds that it is in the books already.
         Wallet.objects.select_for_update(no_key=True).get(pk=wallet.pk)
