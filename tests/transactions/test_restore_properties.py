@@ -185,12 +185,16 @@ class RestoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_paid_twice(self) -> None:
-        paid = [
+        paid = self._paid()
+        assert len(paid) == len(set(paid)), f"payments {paid}"
+
+    def _paid(self) -> list[int]:
+        """Return the numbers of the payments that the chain has made, as often as it has."""
+        return [
             self.signed[tx.hash][0]
             for tx, receipt in self.chain.mined
             if receipt.succeeded and tx.hash in self.signed and self.signed[tx.hash][1] == Purpose.PAYMENT
         ]
-        assert len(paid) == len(set(paid)), f"payments {paid}"
 
     def _end_well(self) -> None:
         for blocks in range(60):
@@ -206,11 +210,7 @@ class RestoreMachine(RuleBasedStateMachine):
             Transaction.objects.exclude(stage=Stage.SETTLED).values("pk", "stage", "wait_reason", "kind")
         )
         self.nothing_is_paid_twice()
-        paid = {
-            self.signed[tx.hash][0]
-            for tx, receipt in self.chain.mined
-            if receipt.succeeded and tx.hash in self.signed and self.signed[tx.hash][1] == Purpose.PAYMENT
-        }
+        paid = set(self._paid())
         for row in Transaction.objects.filter(kind=Kind.PAYMENT):
             assert (row.status == Status.SUCCESSFUL) == (row.pk in paid), f"{row} is {row.status}"
         self.desk.assert_books_balance()

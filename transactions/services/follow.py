@@ -90,9 +90,10 @@ def _look_for_the_missing(
     if newest_sent is not None:
         resend_dropped(wallet, range(count.pending, newest_sent + 1), head_number, chain)
     explain_used_nonces(wallet, count.latest, head_number, chain)
-    note_strangers(wallet, count, timezone.now())
-    if wallet.paused_at is not None:
-        # The broadcaster, which mends the others, has nothing to sign for it.
+    if wallet.paused_at is None:
+        note_strangers(wallet, count, timezone.now())
+    else:
+        # The broadcaster, which looks into the others, has nothing to sign for it.
         wallet.refresh_from_db(fields=["next_nonce", "unknown_since"])
         agrees(wallet, count, chain)
 
