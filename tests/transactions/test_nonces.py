@@ -10,7 +10,7 @@ from pytest_django.fixtures import Settings
 from accounts.keys import UnsignedTransfer, forget_signers, load_signer, sign_transfers
 from accounts.models import Account, AccountKind, Alert
 from tests.desk import ETHER, GWEI, NOW, Desk, crash_at, dies, make_address, make_officer, stages
-from tests.transactions.test_services_verify import behind_the_desks_back
+from tests.transactions.test_sweep import forget_all_sent
 from transactions.models import Attempt, Transaction, Wallet
 from transactions.services.approvals import approve_payment
 from transactions.services.broadcast import has_work
@@ -332,10 +332,7 @@ class TestARestoredDatabase:
         desk.mine(3)
         assert sweep_deposits(NOW, chain=desk.chain)
         desk.broadcast()
-        with behind_the_desks_back() as cursor:
-            cursor.execute("DELETE FROM transactions_attempt")
-            cursor.execute("DELETE FROM transactions_transaction")
-            cursor.execute("UPDATE transactions_wallet SET next_nonce = 0 WHERE id = %s", [address.pk])
+        forget_all_sent(address)
         desk.mine(2)
         payment = desk.accept()
         sweep_deposits(timezone.now(), chain=desk.chain)

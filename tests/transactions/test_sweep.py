@@ -60,6 +60,14 @@ def sweep(desk: Desk) -> list[Transaction]:
     return list(Transaction.objects.filter(pk__in=sweep_deposits(NOW, chain=desk.chain)).order_by("pk"))
 
 
+def forget_all_sent(wallet: Wallet) -> None:
+    """Leave the database as a backup from before the first transaction, which was this wallet's, has it."""
+    with behind_the_desks_back() as cursor:
+        cursor.execute("DELETE FROM transactions_attempt")
+        cursor.execute("DELETE FROM transactions_transaction")
+        cursor.execute("UPDATE transactions_wallet SET next_nonce = 0 WHERE id = %s", [wallet.pk])
+
+
 def on_chain(desk: Desk, wallet: Wallet) -> int:
     return desk.chain.balances([wallet.address], block_number=None)[wallet.address]
 
@@ -215,10 +223,7 @@ class TestLife:
         wallet = deposited(desk)
         [row] = sweep(desk)
         desk.broadcast()
-        with behind_the_desks_back() as cursor:
-            cursor.execute("DELETE FROM transactions_attempt")
-            cursor.execute("DELETE FROM transactions_transaction")
-            cursor.execute("UPDATE transactions_wallet SET next_nonce = 0 WHERE id = %s", [wallet.pk])
+        forget_all_sent(wallet)
         desk.mine(2)
         desk.run_to_the_end()
         assert sweep(desk) == []
