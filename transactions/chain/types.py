@@ -30,6 +30,11 @@ class NonceCount:
     latest: int
     pending: int
 
+    @property
+    def next_nonce(self) -> int:
+        """Return the first nonce that is free as far as the node knows; its pool's count may lag behind its chain's."""
+        return max(self.latest, self.pending)
+
 
 @dataclass(frozen=True, slots=True)
 class ChainView:

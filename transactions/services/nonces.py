@@ -46,7 +46,7 @@ def agrees(wallet: Wallet, count: NonceCount, chain: Chain) -> bool:
 
     :param wallet: read after the count was, or its own newest payments would look like a stranger's.
     """
-    if max(count.latest, count.pending) <= wallet.next_nonce:
+    if count.next_nonce <= wallet.next_nonce:
         _set_unknown_since(wallet, None)
         return True
     _set_unknown_since(wallet, wallet.unknown_since or timezone.now())
@@ -68,9 +68,9 @@ def note_strangers(wallet: Wallet, count: NonceCount, now: dt.datetime) -> None:
 
     The row is read after the chain was asked: each nonce of ours is counted in it before it is sent.
     """
-    Wallet.objects.filter(
-        pk=wallet.pk, unknown_since__isnull=True, next_nonce__lt=max(count.latest, count.pending)
-    ).update(unknown_since=now)
+    Wallet.objects.filter(pk=wallet.pk, unknown_since__isnull=True, next_nonce__lt=count.next_nonce).update(
+        unknown_since=now
+    )
 
 
 def explain_used_nonces(wallet: Wallet, nonce_count: int, head_number: int, chain: Chain) -> None:

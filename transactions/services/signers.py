@@ -53,7 +53,7 @@ def _is_fit(wallet: Wallet, signer: Signer | None, terms: BroadcastTerms, chain:
     count = terms.nonces[wallet.address]
     if wallet.paused_at is not None:
         note_strangers(wallet, count, timezone.now())
-        return max(count.latest, count.pending) <= wallet.next_nonce
+        return count.next_nonce <= wallet.next_nonce
     if not agrees(wallet, count, chain):
         return False
     if signer is not None:
