@@ -98,6 +98,12 @@ class FakeChain:
             if back_to_pool:
                 self._pool |= {mined.hash: mined for block in removed for mined in block.transactions}
 
+    def use_up_nonce(self, address: str) -> None:
+        """Use up the next nonce of an address without a transaction of its own (EIP-7702: an authorization)."""
+        with self._lock:
+            self.mine(empty=True)
+            self._head.nonces[address] = self._head.nonces.get(address, 0) + 1
+
     def drop(self, transaction_hash: str) -> None:
         """Evict a transaction from the pool."""
         del self._pool[transaction_hash]

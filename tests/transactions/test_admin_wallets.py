@@ -84,7 +84,7 @@ class TestWallets:
         assert answer.redirect_chain == [(reverse("admin:transactions_wallet_change", args=[desk.wallet.pk]), 302)]
         assert words in text_of(answer)
 
-    @pytest.mark.parametrize("step", ["pause", "drain", "resume", "identify"])
+    @pytest.mark.parametrize("step", ["pause", "drain", "resume", "identify", "pass_over"])
     def test_viewers_may_not(self, desk: Desk, step: str) -> None:
         viewer = make_staff("viewers")
         assert viewer.client.post(wallet_page(desk, step), {"reason": "x"}).status_code == 403
@@ -221,14 +221,15 @@ class TestIdentify:
         assert wallet_page(desk, "identify") in links_of(operator.client.get(wallet))
 
     def test_where_nothing_is_unknown_nothing_is_asked(self, operator: Staff, desk: Desk) -> None:
-        for words in ("Only a paused wallet's", "No node knows a transaction"):
+        for words in ("Only a paused wallet's", "The chain counts no transaction of it"):
             answer = operator.client.get(wallet_page(desk, "identify"), follow=True)
-            assert answer.redirect_chain == [(reverse("admin:transactions_wallet_change", args=[desk.wallet.pk]), 302)]
+            steps = [wallet_page(desk, "pass_over"), reverse("admin:transactions_wallet_change", args=[desk.wallet.pk])]
+            assert answer.redirect_chain == [(step, 302) for step in steps]
             assert words in text_of(answer)
             post(operator, wallet_page(desk, "pause"), reason="maintenance")
         desk.chain.down = True
         answer = operator.client.get(wallet_page(desk, "identify"), follow=True)
-        assert "No node knows" not in text_of(answer), "a node that is down says nothing"
+        assert "The chain counts no" not in text_of(answer), "a node that is down says nothing"
         assert answer.redirect_chain
 
     @pytest.mark.parametrize("fields", [{}, {"payment": 1, "is_none_of_ours": "on"}, {"payment": 999}])
@@ -238,6 +239,21 @@ class TestIdentify:
         payment = self.lose_the_memory(desk)
         post(operator, wallet_page(desk, "identify"), reason="x", **fields)
         assert (stages([payment]), now(desk).next_nonce) == (["ACCEPTED"], 0)
+
+    def test_what_no_node_can_tell_is_passed_over_once(self, operator: Staff, desk: Desk) -> None:
+        desk.chain.use_up_nonce(desk.wallet.address)
+        post(operator, wallet_page(desk, "pause"), reason="No node can tell.")
+        answer = operator.client.get(wallet_page(desk, "identify"), follow=True)
+        assert "No node can tell what nonce 0 of this wallet was used for" in text_of(answer)
+        fields = {"first_nonce": 0, "end_nonce": 1, "reason": "an authorization"}
+        post(operator, wallet_page(desk, "pass_over"), **fields)
+        assert now(desk).next_nonce == 0, "nobody has said that it is none of ours"
+        fields["is_none_of_ours"] = "on"
+        told = post(operator, wallet_page(desk, "pass_over"), **fields)
+        assert "Passed over: nonce 0. Resume the wallet to go on." in told
+        post(operator, wallet_page(desk, "pass_over"), **fields)
+        assert now(desk).next_nonce == 1
+        assert [event.reason for event in events("wallet.nonces_passed_over")] == ["an authorization"]
 
 
 class TestCancel:

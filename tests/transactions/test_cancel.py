@@ -18,7 +18,8 @@ from transactions.services.approvals import approve_payment
 from transactions.services.cancel import cancel_transaction, cancel_wished
 from transactions.services.moves import move_transactions
 from transactions.services.rotate import rotate_key
-from transactions.services.wallet_care import identify_nonce, resume
+from transactions.services.tell_apart import identify_nonce
+from transactions.services.wallet_care import resume
 from transactions.states import Stage
 
 

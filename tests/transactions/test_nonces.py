@@ -1,6 +1,8 @@
 """Nonces: what sets a wallet's row and the chain apart is found and mended, and never becomes a second payment."""
 
 import datetime as dt
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from django.db import transaction as db_transaction
@@ -11,19 +13,24 @@ from accounts.keys import UnsignedTransfer, forget_signers, load_signer, sign_tr
 from accounts.models import Account, AccountKind, Alert
 from tests.desk import ETHER, GWEI, NOW, Desk, crash_at, dies, make_address, make_officer, stages
 from tests.transactions.test_sweep import forget_all_sent
+from transactions.chain import NonceCount
 from transactions.models import Attempt, Transaction, Wallet
 from transactions.services.approvals import approve_payment
 from transactions.services.broadcast import has_work
+from transactions.services.cancel import cancel_transaction, cancel_wished
 from transactions.services.sweep import sweep_deposits
-from transactions.services.wallet_care import add_wallet, drain, identify_nonce, pause, resume
+from transactions.services.tell_apart import identify_nonce
+from transactions.services.wallet_care import add_wallet, drain, pause, resume
 
 POINTS = ["nonces.before_commit"]
 STRANGER = make_address(2**101)
 
 
-def send_elsewhere(desk: Desk, nonce: int, *, to: str = STRANGER, value_in_wei: int = 7 * ETHER) -> str:
+def send_elsewhere(
+    desk: Desk, nonce: int, *, to: str = STRANGER, value_in_wei: int = 7 * ETHER, tip_in_wei: int = 10 * GWEI
+) -> str:
     """Sign with the wallet's key behind the desk's back, as another program would; return the hash."""
-    transfer = UnsignedTransfer(31337, nonce, to, value_in_wei, 21_000, 100 * GWEI, 10 * GWEI)
+    transfer = UnsignedTransfer(31337, nonce, to, value_in_wei, 21_000, 100 * GWEI, tip_in_wei)
     [signed] = sign_transfers(load_signer(desk.wallet.address), [transfer])
     desk.chain.put_back(signed.raw)
     return signed.hash
@@ -394,6 +401,61 @@ class TestDisplaced:
         desk.run_to_the_end()
         desk.assert_paid_once([payment])
         assert not alerts()
+
+
+class TestSeenOnce:
+    """A node may lag behind, or lose its pool, after it has told of a transaction: that says nothing of it."""
+
+    def lose_and_find_again(self, desk: Desk, payment: Transaction) -> None:
+        """What a lost desk has sent waits in the pool and is noted; the node restarts; a peer has it still."""
+        send_elsewhere(desk, 0, to=payment.to_public_address, value_in_wei=payment.transaction_amount_in_wei)
+        [lost] = desk.chain.pool
+        raw = bytes(desk.chain.pool[lost].raw)
+        desk.chain.mine(empty=True)
+        desk.follow()
+        desk.broadcast()
+        assert wallet(desk).unknown_since is not None
+        desk.chain.drop(lost)
+        cancel_transaction(actor=make_officer(), transaction_id=self.called_off.pk, now=timezone.now())
+        for _ in range(3):
+            desk.broadcast()
+            desk.mine()
+            cancel_wished(timezone.now())
+        desk.chain.put_back(raw)
+        for _ in range(12):
+            desk.broadcast()
+            desk.mine()
+
+    @pytest.mark.parametrize("is_called_off", [False, True])
+    def test_what_the_node_has_forgotten_is_neither_paid_from_another_wallet_nor_given_back(
+        self, desk: Desk, is_called_off: bool
+    ) -> None:
+        payment, other = desk.accept(2 * ETHER), desk.accept(3 * ETHER)
+        self.called_off = payment if is_called_off else other
+        desk.add_wallet(balance_in_wei=5_000 * ETHER)
+        self.lose_and_find_again(desk, payment)
+        assert desk.chain.paid(payment.to_public_address) == [2 * ETHER]
+        assert stages([payment]) == ["ACCEPTED"], "staff have to tell"
+
+    def test_an_answer_from_a_block_before_is_no_news(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        earlier, paid = desk.accept(2 * ETHER, to=make_address()), desk.accept(3 * ETHER, to=make_address())
+        send_elsewhere(desk, 0, to=paid.to_public_address, value_in_wei=3 * ETHER)
+        desk.mine()
+        assert wallet(desk).unknown_since is not None, "the follower has seen it"
+        terms = desk.chain.terms
+
+        def behind(*args: Any) -> Any:
+            answer = terms(*args)
+            return replace(answer, nonces=dict.fromkeys(answer.nonces, NonceCount(0, 0)))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(desk.chain, "terms", behind)
+            desk.broadcast()
+        for _ in range(15):
+            desk.broadcast()
+            desk.mine()
+        assert desk.chain.paid(paid.to_public_address) == [3 * ETHER]
+        assert stages([earlier, paid]) == ["ACCEPTED", "ACCEPTED"], "staff have to tell"
 
 
 class TestGaps:

@@ -65,6 +65,12 @@ class TestAfterARestore:
         assert told >= {"transactions.Deposit", "transactions.Wallet", "accounts.Entry"}
         assert "transactions.Block" not in told, "it has its number from the chain"
 
+    def test_no_wallet_pays_before_staff_let_it(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+        call_command("after_restore")
+        assert f"{desk.wallet} is paused. Resume it at the end, as the runbook says.\n" in capsys.readouterr().out
+        desk.wallet.refresh_from_db()
+        assert not desk.wallet.takes_payments
+
     def test_twice_does_no_harm(self, desk: Desk) -> None:
         call_command("after_restore")
         once = next_numbers()

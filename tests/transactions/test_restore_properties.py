@@ -29,7 +29,9 @@ from transactions.exceptions import (
 from transactions.models import Approval, Attempt, Transaction, Wallet
 from transactions.services.approvals import approve_payment, refuse_payment
 from transactions.services.cancel import cancel_transaction, cancel_wished
-from transactions.services.wallet_care import identify_nonce, pause, resume
+from transactions.services.restored import hold_wallets
+from transactions.services.tell_apart import identify_nonce
+from transactions.services.wallet_care import pause, resume
 from transactions.states import UNSIGNED, Kind, Purpose, Stage, Status
 
 AMOUNTS = st.sampled_from([ETHER, 2 * ETHER, 40 * ETHER])
@@ -54,6 +56,7 @@ class RestoreMachine(RuleBasedStateMachine):
         self.keys = 0
         self.signed: dict[str, tuple[int, str]] = {}
         """Of each attempt that was ever signed, whose it was and what for: nobody but the test remembers."""
+        self.lost: dict[str, bytes] = {}
         self.back_up()
 
     def teardown(self) -> None:
@@ -70,7 +73,8 @@ class RestoreMachine(RuleBasedStateMachine):
     def accept(self, account: int, to: int, amount: int) -> None:
         self.keys += 1
         with suppress(InsufficientFundsError):
-            self.desk.ask(amount, account=self.accounts[account], to=self.recipients[to], key=str(self.keys))
+            account_, to_ = self.accounts[account], self.recipients[to]
+            self.desk.ask(amount, account=account_, to=to_, key=str(self.keys), now=timezone.now())
 
     @rule()
     def broadcast(self) -> None:
@@ -142,6 +146,27 @@ class RestoreMachine(RuleBasedStateMachine):
             chain=self.chain,
         )
 
+    # --- What the chain and its nodes do -----------------------------------------------------------------------------
+    @rule(depth=st.integers(1, 3))
+    def reorg(self, depth: int) -> None:
+        if depth < len(self.chain.blocks):
+            self.chain.reorg(depth, back_to_pool=True)
+
+    @rule()
+    def lose_the_pool(self) -> None:
+        """The node restarts, after the desk has seen what waits there; a peer still has it."""
+        self.chain.mine(empty=True)
+        self.desk.follow()
+        for hash_, lost in self.chain.pool.items():
+            self.lost[hash_] = lost.raw
+            self.chain.drop(hash_)
+
+    @rule()
+    def find_the_pool_again(self) -> None:
+        for raw in self.lost.values():
+            self.chain.put_back(raw)
+        self.lost.clear()
+
     # --- The backup --------------------------------------------------------------------------------------------------
     @rule()
     def back_up(self) -> None:
@@ -165,18 +190,14 @@ class RestoreMachine(RuleBasedStateMachine):
 
     @rule()
     def restore(self) -> None:
-        """Put back all rows as they were; numbers go on where they are, and the desk looks at the chain before people.
-
-        So the runbook has it: the web server stays closed until then.
-        """
+        """Put back all rows as they were; numbers go on where they are. Wallets are held, and the node answers."""
         with db_transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SET LOCAL session_replication_role = replica")
             cursor.execute(f"TRUNCATE {', '.join(_tables())}")
             for table in _tables():
                 cursor.execute(f"INSERT INTO public.{table} SELECT * FROM backup.{table}")
         cache.clear()
-        self.follow()
-        self.broadcast()
+        hold_wallets(timezone.now())
 
     # --- What must hold ----------------------------------------------------------------------------------------------
     @invariant()
@@ -202,6 +223,7 @@ class RestoreMachine(RuleBasedStateMachine):
                 self._decide(approval, approval.pk % 2 == 0)
             if blocks > 12 and not Transaction.objects.exclude(stage=Stage.SETTLED).exists():
                 break
+            self.find_the_pool_again()
             self.tell_apart_and_resume()
             self.broadcast()
             self.chain.mine()

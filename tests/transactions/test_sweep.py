@@ -27,8 +27,9 @@ from transactions.models import Attempt, Transaction, Wallet
 from transactions.services.cancel import cancel_transaction
 from transactions.services.refuse import refuse_unsigned
 from transactions.services.sweep import order_move, sweep_deposits
+from transactions.services.tell_apart import identify_nonce
 from transactions.services.verify import check_books
-from transactions.services.wallet_care import drain, identify_nonce, pause, resume
+from transactions.services.wallet_care import drain, pause, resume
 from transactions.states import FailureReason, Kind, Stage, Status
 
 FEE_MAX = 4 * 21_000 * 3 * GWEI

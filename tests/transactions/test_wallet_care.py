@@ -1,22 +1,18 @@
-"""What staff do about wallets: pause, drain, resume, tell transactions apart; and the watch over their balances."""
-
-import datetime as dt
+"""What staff do about wallets: pause, drain, resume, add; and the watch over their balances."""
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from accounts.exceptions import ReasonRequiredError
 from accounts.keys import KeyNotFoundError
 from accounts.models import Alert, AuditEvent
 from tests.desk import ETHER, NOW, Desk, make_address, make_user, stages, write_keystore
-from tests.transactions.test_nonces import send_elsewhere
 from transactions.chain import ChainUnavailableError, use_chain
-from transactions.exceptions import NonceNotUnknownError, NotTheSamePaymentError, WalletStateError
-from transactions.models import Transaction, Wallet
+from transactions.exceptions import WalletStateError
+from transactions.models import Wallet
 from transactions.services import wallet_care
-from transactions.services.wallet_care import add_wallet, identify_nonce, watch_balances
+from transactions.services.wallet_care import add_wallet, watch_balances
 
 DO = {"pause": wallet_care.pause, "drain": wallet_care.drain, "resume": wallet_care.resume}
 
@@ -76,70 +72,6 @@ class TestPauseDrainResume:
         with pytest.raises(WalletStateError):
             DO[step](actor=make_user(), wallet_id=0, reason="x", now=NOW)
         assert actions() == []
-
-
-class TestIdentify:
-    def lose_the_memory(self, desk: Desk) -> Transaction:
-        """A payment was paid, and the database, restored from a backup, takes it for unsent."""
-        payment = desk.accept(3 * ETHER)
-        self.hash = send_elsewhere(
-            desk, 0, to=payment.to_public_address, value_in_wei=payment.transaction_amount_in_wei
-        )
-        desk.mine()
-        desk.broadcast()
-        desk.wallet.refresh_from_db()
-        assert desk.wallet.paused_at is not None
-        return payment
-
-    def identify(self, desk: Desk, payment: Transaction | None) -> str:
-        return identify_nonce(
-            actor=make_user(),
-            wallet_id=desk.wallet.pk,
-            payment_id=None if payment is None else payment.pk,
-            reason="looked it up",
-            now=NOW,
-            chain=desk.chain,
-        )
-
-    def test_it_was_this_payment_which_then_is_settled_and_not_sent(self, desk: Desk) -> None:
-        payment = self.lose_the_memory(desk)
-        assert self.identify(desk, payment) == self.hash
-        do(desk, "resume")
-        later = desk.accept(now=timezone.now() + dt.timedelta(seconds=1))
-        desk.run_to_the_end()
-        payment.refresh_from_db()
-        assert (payment.status, payment.transaction_hash, payment.nonce) == ("SUCCESSFUL", self.hash, 0)
-        desk.assert_paid_once([payment, later])
-        desk.assert_books_balance()
-        assert actions() == ["wallet.nonce_identified", "wallet.resumed"]
-
-    def test_it_was_none_of_ours_and_the_payment_goes_out(self, desk: Desk) -> None:
-        payment = self.lose_the_memory(desk)
-        self.identify(desk, None)
-        do(desk, "resume")
-        desk.run_to_the_end()
-        payment.refresh_from_db()
-        assert (payment.status, payment.nonce) == ("SUCCESSFUL", 1)
-        assert len(desk.chain.paid(payment.to_public_address)) == 2, "as staff have said: the first was not ours"
-        desk.assert_books_balance()
-
-    def test_another_payment_is_refused(self, desk: Desk) -> None:
-        self.lose_the_memory(desk)
-        other = desk.accept(2 * ETHER)
-        with pytest.raises(NotTheSamePaymentError):
-            self.identify(desk, other)
-        desk.wallet.refresh_from_db()
-        assert (desk.wallet.next_nonce, stages([other])) == (0, ["ACCEPTED"])
-        assert actions() == []
-
-    def test_there_is_nothing_to_tell_apart(self, desk: Desk) -> None:
-        with pytest.raises(NonceNotUnknownError, match="paused"):
-            self.identify(desk, None)
-        do(desk, "pause")
-        with pytest.raises(NonceNotUnknownError, match="No node"):
-            self.identify(desk, None)
-        with desk.chain.outage(), pytest.raises(ChainUnavailableError):
-            self.identify(desk, None)
 
 
 class TestBalances:

@@ -19,9 +19,9 @@ from tasks.exceptions import TasksError
 from tasks.staff import start_resumption, start_sweep
 from transactions.chain.client import chain_for_pages
 from transactions.chain.exceptions import ChainError
-from transactions.exceptions import TransactionsError
+from transactions.exceptions import NonceNotUnknownError, TransactionsError
 from transactions.models import Wallet
-from transactions.services import wallet_care
+from transactions.services import tell_apart, wallet_care
 
 if TYPE_CHECKING:
     from transactions.admin.wallets import WalletAdmin
@@ -59,6 +59,15 @@ class IdentifyForm(forms.Form):
         return cleaned
 
 
+class PassOverForm(ReasonForm):
+    """That what no node can tell is none of ours; the nonces as they were when that was asked."""
+
+    is_none_of_ours = forms.BooleanField(label="None of it was made by this desk")
+    first_nonce = forms.IntegerField(widget=forms.HiddenInput)
+    end_nonce = forms.IntegerField(widget=forms.HiddenInput)
+    field_order = ("is_none_of_ours", "reason")
+
+
 def change_state(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: int, step: str) -> HttpResponse:
     """Ask why a wallet is to be paused, drained or resumed, and do it."""
     if step not in STEPS:
@@ -88,14 +97,16 @@ def identify(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: int) -
     wallet = _wallet(model_admin, request, wallet_id)
     if request.method != "POST":
         try:
-            wallet_care.find_unknown(wallet_id=wallet.pk, chain=chain_for_pages())
+            tell_apart.find_unknown(wallet_id=wallet.pk, chain=chain_for_pages())
+        except NonceNotUnknownError:
+            return HttpResponseRedirect(reverse("admin:transactions_wallet_pass_over", args=[wallet.pk]))
         except (TransactionsError, ChainError) as error:
             model_admin.message_user(request, str(error), messages.WARNING)
             return HttpResponseRedirect(_page(wallet))
     form = IdentifyForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            hash_ = wallet_care.identify_nonce(
+            hash_ = tell_apart.identify_nonce(
                 actor=staff_user(request),
                 wallet_id=wallet.pk,
                 payment_id=form.cleaned_data["payment"],
@@ -114,6 +125,41 @@ def identify(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: int) -
         "meaning": wallet.paused_reason,
     }
     return ask(model_admin, request, form, back=_page(wallet), **context)
+
+
+def pass_over(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: int) -> HttpResponse:
+    """Ask why a paused wallet may go on behind nonces of which no node can tell anything, and let it."""
+    wallet = _wallet(model_admin, request, wallet_id)
+    try:
+        _, nonces = tell_apart.find_untold(wallet_id=wallet.pk, chain=chain_for_pages())
+        form = PassOverForm(request.POST or None, initial={"first_nonce": nonces.start, "end_nonce": nonces.stop})
+        if request.method == "POST" and form.is_valid():
+            asked = range(form.cleaned_data["first_nonce"], form.cleaned_data["end_nonce"])
+            tell_apart.pass_over(
+                actor=staff_user(request),
+                wallet_id=wallet.pk,
+                nonces=asked,
+                reason=form.cleaned_data["reason"],
+                chain=chain_for_pages(),
+            )
+            told = f"Passed over: {_tell_nonces(asked)}. Resume the wallet to go on."
+            model_admin.message_user(request, told, messages.SUCCESS)
+            return HttpResponseRedirect(_page(wallet))
+    except (AccountsError, TransactionsError, ChainError) as error:
+        model_admin.message_user(request, str(error), messages.WARNING)
+        return HttpResponseRedirect(_page(wallet))
+    meaning = (
+        f"{wallet.paused_reason} No node can tell what {_tell_nonces(nonces)} of this wallet was used for. If none of "
+        "it was made by this desk (before a backup that was restored, say), the wallet can go on behind it: what no "
+        "block holds yet is replaced by transactions that pay nobody, and every payment that has waited for this goes "
+        "out. If one of those was paid by it after all, it is paid twice."
+    )
+    context = {"title": f"Pass over {_tell_nonces(nonces)} of {wallet}", "verb": "Go on without it", "meaning": meaning}
+    return ask(model_admin, request, form, back=_page(wallet), **context)
+
+
+def _tell_nonces(nonces: range) -> str:
+    return f"nonce {nonces.start}" if len(nonces) == 1 else f"nonces {nonces.start} to {nonces.stop - 1}"
 
 
 def sweep(model_admin: "WalletAdmin", request: HttpRequest) -> HttpResponse:

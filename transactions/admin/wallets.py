@@ -16,7 +16,7 @@ from accounts.admin.base import ReadOnlyAdmin, as_number, staff_user
 from accounts.models import Account, AuditEvent, User
 from transactions.addresses import parse_address
 from transactions.admin import found_page
-from transactions.admin.wallet_pages import STEPS, SWEPT_AT_ONCE_MAX, change_state, identify, sweep
+from transactions.admin.wallet_pages import STEPS, SWEPT_AT_ONCE_MAX, change_state, identify, pass_over, sweep
 from transactions.exceptions import BadAddressError
 from transactions.models import Deposit, ReservesReport, Transaction, Wallet
 from transactions.queries import last_proof_of, last_report_of
@@ -138,6 +138,7 @@ class WalletAdmin(ReadOnlyAdmin):
             path("sweep/", view(self.sweep_page), name="transactions_wallet_sweep"),
             path("<int:wallet_id>/found/", view(self.found_page), name="transactions_wallet_found"),
             path("<int:wallet_id>/identify/", view(self.identify_page), name="transactions_wallet_identify"),
+            path("<int:wallet_id>/pass-over/", view(self.pass_over_page), name="transactions_wallet_pass_over"),
             *(
                 path(f"<int:wallet_id>/{step}/", view(self.step_page), {"step": step}, f"transactions_wallet_{step}")
                 for step in STEPS
@@ -150,6 +151,9 @@ class WalletAdmin(ReadOnlyAdmin):
 
     def identify_page(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
         return identify(self, request, wallet_id)
+
+    def pass_over_page(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
+        return pass_over(self, request, wallet_id)
 
     def found_page(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
         return found_page.book(self, request, wallet_id)
@@ -176,11 +180,12 @@ class WalletAdmin(ReadOnlyAdmin):
 
     @admin.display(description="state", ordering="paused_at")
     def state(self, wallet: Wallet) -> Any:
+        checked = "" if wallet.unknown_since is None else ", being checked"
         if wallet.retired_at is not None:
-            return cells.pill("retired", "plain")
+            return cells.pill(f"retired{checked}", "plain")
         if wallet.paused_at is not None:
-            return cells.pill("paused", "bad")
-        if wallet.unknown_since is not None:
+            return cells.pill(f"paused{checked}", "bad")
+        if checked:
             return cells.pill("being checked", "plain")
         if wallet.draining_at is not None:
             return cells.pill("draining", "plain")

@@ -45,6 +45,12 @@ class Wallet(models.Model):
     unknown_since = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="Since when the chain holds transactions that nobody knows."
     )
+    nonces_seen = models.BigIntegerField(
+        default=0,
+        db_default=0,
+        editable=False,
+        help_text="How many transactions the chain was seen to count when it last counted more than this desk.",
+    )
     progress_block = models.BigIntegerField(
         default=0,
         db_default=0,

@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 from django.db import transaction as db_transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from accounts.keys import Signer, UnsignedTransfer, sign_transfers
@@ -46,10 +46,13 @@ def agrees(wallet: Wallet, count: NonceCount, chain: Chain) -> bool:
 
     :param wallet: read after the count was, or its own newest payments would look like a stranger's.
     """
-    if count.next_nonce <= wallet.next_nonce:
-        _set_unknown_since(wallet, None)
-        return True
-    _set_unknown_since(wallet, wallet.unknown_since or timezone.now())
+    note_strangers(wallet, count, timezone.now())
+    if wallet.nonces_seen <= wallet.next_nonce:
+        if wallet.unknown_since is not None:
+            # What somebody else has noted meanwhile stays noted.
+            Wallet.objects.filter(pk=wallet.pk, nonces_seen__lte=F("next_nonce")).update(unknown_since=None)
+            wallet.refresh_from_db(fields=["unknown_since"])
+        return wallet.unknown_since is None
     _take_in_strangers(wallet, count, chain)
     return False
 
@@ -66,11 +69,15 @@ def unclear_until() -> dt.datetime | None:
 def note_strangers(wallet: Wallet, count: NonceCount, now: dt.datetime) -> None:
     """Note that the chain counts more transactions of a wallet than its row: somebody has to look into it.
 
-    The row is read after the chain was asked: each nonce of ours is counted in it before it is sent.
+    The row is read after the chain was asked: each nonce of ours is counted in it before it is sent. What was seen
+    once stays so, though a node counts less: it may lag, or have lost its pool, and the transaction may come back.
     """
-    Wallet.objects.filter(pk=wallet.pk, unknown_since__isnull=True, next_nonce__lt=count.next_nonce).update(
-        unknown_since=now
-    )
+    if count.next_nonce > max(wallet.next_nonce, wallet.nonces_seen):
+        newly_seen = Wallet.objects.filter(
+            pk=wallet.pk, next_nonce__lt=count.next_nonce, nonces_seen__lt=count.next_nonce
+        )
+        newly_seen.update(nonces_seen=count.next_nonce, unknown_since=now)
+        wallet.refresh_from_db(fields=["next_nonce", "nonces_seen", "unknown_since"])
 
 
 def explain_used_nonces(wallet: Wallet, nonce_count: int, head_number: int, chain: Chain) -> None:
@@ -161,12 +168,7 @@ def _take_in_strangers(wallet: Wallet, count: NonceCount, chain: Chain) -> None:
     """
     nonces = range(wallet.next_nonce, min(count.latest, wallet.next_nonce + AT_ONCE))
     if not nonces:
-        in_pool = count.pending - wallet.next_nonce
-        _ask_staff_if_late(
-            wallet,
-            f"Transactions that this desk does not know wait in the node's pool from nonce {wallet.next_nonce} on "
-            f"({in_pool} of them), and no block takes them: whoever sent them has to replace them.",
-        )
+        _ask_staff_if_late(wallet, _tell_waiting(wallet, count))
         return
     try:
         found = chain.transactions_of(wallet.address, nonces)
@@ -185,6 +187,20 @@ def _take_in_strangers(wallet: Wallet, count: NonceCount, chain: Chain) -> None:
             return
         if not take_in_stranger(wallet, mined):
             return
+
+
+def _tell_waiting(wallet: Wallet, count: NonceCount) -> str:
+    """Say where transactions are that nobody knows and no block holds."""
+    in_pool = count.pending - wallet.next_nonce
+    if in_pool > 0:
+        return (
+            f"Transactions that this desk does not know wait in the node's pool from nonce {wallet.next_nonce} on "
+            f"({in_pool} of them), and no block takes them: whoever sent them has to replace them."
+        )
+    return (
+        f"Transactions that this desk does not know were seen from nonce {wallet.next_nonce} on "
+        f"({wallet.nonces_seen - wallet.next_nonce} of them), and no node has them any more: they may come back."
+    )
 
 
 def _ask_staff_if_late(wallet: Wallet, reason: str) -> None:
@@ -232,18 +248,14 @@ def _ask_staff(mined: MinedTransaction, candidates: Sequence[int]) -> str:
     )[:500]
 
 
-def _set_unknown_since(wallet: Wallet, at: dt.datetime | None) -> None:
-    if wallet.unknown_since != at:
-        Wallet.objects.filter(pk=wallet.pk).update(unknown_since=at)
-        wallet.unknown_since = at
-
-
 def fill_gaps(wallet: Wallet, signer: Signer, count: NonceCount, quote: FeeQuote, chain: Chain) -> None:
-    """Use up nonces that no row of ours has and no node knows of: all later ones wait for them.
+    """Use up nonces that no row of ours has: all later ones wait for them.
 
     :raises SignerUnavailableError: when nothing can be signed now.
     """
-    nonces = range(count.pending, wallet.next_nonce)
+    # What staff have passed over has no row, though a pool may hold a stranger's transaction there.
+    first = count.latest if count.latest < wallet.nonces_seen else count.pending
+    nonces = range(first, wallet.next_nonce)
     if not nonces:
         return
     with connection.cursor() as cursor:

@@ -4,7 +4,6 @@ import datetime as dt
 
 from django.conf import settings
 from django.db import transaction as db_transaction
-from django.db.models import Q
 
 from accounts.exceptions import AccountsError
 from accounts.keys import load_signer
@@ -13,14 +12,9 @@ from accounts.money import format_ether
 from accounts.services.alerts import raise_or_resolve, resolve_alert
 from accounts.services.audit import clean_reason, record_audit
 from transactions.chain.client import Chain, get_chain
-from transactions.chain.types import MinedTransaction
-from transactions.exceptions import NonceNotUnknownError, NotTheSamePaymentError, WalletStateError
-from transactions.models import Transaction, Wallet
-from transactions.services.attempts import insert_attempts
-from transactions.services.moves import move_transactions
-from transactions.services.nonces import claim_next_nonce, is_payment, take_in_stranger, unsigned_attempt
+from transactions.exceptions import WalletStateError
+from transactions.models import Wallet
 from transactions.services.wallets import find_opening, open_wallet, pause_wallet, sending_wallets
-from transactions.states import Stage, WaitReason
 
 
 def add_wallet(*, actor: User | None, address: str, chain: Chain | None = None) -> Wallet:
@@ -125,67 +119,6 @@ def check_may_resume(wallet: Wallet) -> None:
         raise WalletStateError(f"This wallet was replaced by {wallet.replaced_by}: it gets no payments any more.")
     if wallet.paused_at is None and wallet.draining_at is None:
         raise WalletStateError("This wallet is neither paused nor draining.")
-
-
-def identify_nonce(
-    *, actor: User, wallet_id: int, payment_id: int | None, reason: str, now: dt.datetime, chain: Chain | None = None
-) -> str:
-    """Tell what the transaction is that used a paused wallet's next nonce; return its hash.
-
-    :param payment_id: the waiting payment that it paid; None when it is none of ours.
-    :raises ReasonRequiredError: when no reason is given.
-    :raises NonceNotUnknownError: when the wallet isn't paused, or no node knows such a transaction.
-    :raises NotTheSamePaymentError: when the payment doesn't wait, or is to pay something else.
-    :raises ChainError: when no node answers.
-    """
-    reason = clean_reason(reason)
-    wallet, mined = find_unknown(wallet_id=wallet_id, chain=chain)
-    with db_transaction.atomic():
-        if payment_id is None:
-            done = take_in_stranger(wallet, mined)
-        else:
-            row = (
-                Transaction.objects.select_for_update(no_key=True)
-                .filter(Q(wallet__isnull=True) | Q(wallet=wallet), pk=payment_id, stage=Stage.ACCEPTED)
-                .first()
-            )
-            if row is None or not is_payment(row, mined):
-                raise NotTheSamePaymentError
-            done = claim_next_nonce(wallet, mined.nonce)
-            if done:
-                constants = {
-                    "wallet_id": wallet.pk,
-                    "from_public_address": wallet.address,
-                    "nonce": mined.nonce,
-                    "transaction_hash": mined.hash,
-                    "signed_at": now,
-                    "wait_reason": WaitReason.NOTHING.value,
-                }
-                move_transactions(
-                    [row.pk], old=[Stage.ACCEPTED], new=Stage.SIGNED, constants=constants, though_cancelled=True
-                )
-                row.refresh_from_db()
-                insert_attempts([unsigned_attempt(row, wallet, mined)])
-        if not done:
-            raise NonceNotUnknownError
-        details = {"nonce": mined.nonce, "hash": mined.hash, "payment": payment_id}
-        record_audit(actor=actor, action="wallet.nonce_identified", target=wallet, reason=reason, details=details)
-    return mined.hash
-
-
-def find_unknown(*, wallet_id: int, chain: Chain | None = None) -> tuple[Wallet, MinedTransaction]:
-    """Return a paused wallet and the transaction that used its next nonce: what staff are to tell apart.
-
-    :raises NonceNotUnknownError: when the wallet isn't paused, or no node knows such a transaction.
-    :raises ChainError: when no node answers.
-    """
-    wallet = Wallet.objects.filter(pk=wallet_id, paused_at__isnull=False).first()
-    if wallet is None:
-        raise NonceNotUnknownError("Only a paused wallet's transactions are told apart by hand.")
-    mined = (chain or get_chain()).transactions_of(wallet.address, [wallet.next_nonce]).get(wallet.next_nonce)
-    if mined is None:
-        raise NonceNotUnknownError
-    return wallet, mined
 
 
 def watch_balances(now: dt.datetime, *, chain: Chain | None = None) -> None:
