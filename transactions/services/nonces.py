@@ -171,7 +171,12 @@ def _take_in_strangers(wallet: Wallet, count: NonceCount, chain: Chain) -> None:
     try:
         found = chain.transactions_of(wallet.address, nonces)
     except ChainError as error:
-        logger.warning("The node can't tell what used the nonces of %s: %s", wallet, error)
+        logger.warning("No node can be asked now what used nonces of %s: %s", wallet, error)
+        _ask_staff_if_late(
+            wallet,
+            f"The nodes can't be asked what used nonce {wallet.next_nonce}: each of them fails or is too busy, as the "
+            "workers' log says. One that answers has to be added.",
+        )
         return
     for nonce in nonces:
         mined = found.get(nonce)
