@@ -112,6 +112,7 @@ class TestStrangers:
         Wallet.objects.update(unknown_since=timezone.now() - dt.timedelta(minutes=6))
         desk.broadcast()
         assert wallet(desk).paused_reason == (
+            "Found by the desk:\n"
             "Transactions that this desk does not know wait in the node's pool from nonce 0 on (1 of them), and no "
             "block takes them: whoever sent them has to replace them."
         )
@@ -130,6 +131,7 @@ class TestStrangers:
         Wallet.objects.update(unknown_since=timezone.now() - dt.timedelta(minutes=6))
         desk.broadcast()
         assert wallet(desk).paused_reason == (
+            "Found by the desk:\n"
             "The nodes can't be asked what used nonce 0: each of them fails or is too busy, as the workers' log says. "
             "One that answers has to be added."
         )

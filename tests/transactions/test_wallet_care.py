@@ -25,6 +25,11 @@ def do(desk: Desk, what: str, reason: str = "maintenance") -> Wallet:
     return DO[what](actor=make_user(), wallet_id=desk.wallet.pk, reason=reason, now=NOW)
 
 
+def why(desk: Desk) -> str:
+    desk.wallet.refresh_from_db()
+    return desk.wallet.paused_reason
+
+
 def open_alerts() -> list[tuple[str, str]]:
     return list(Alert.objects.filter(resolved_at=None).order_by("kind").values_list("kind", "subject"))
 
@@ -122,6 +127,15 @@ class TestIdentify:
         assert (payment.status, payment.nonce) == ("SUCCESSFUL", 1)
         assert len(desk.chain.paid(payment.to_public_address)) == 2, "as staff have said: the first was not ours"
         desk.assert_books_balance()
+
+    def test_why_staff_have_paused_the_wallet_is_not_forgotten(self, desk: Desk) -> None:
+        do(desk, "pause", "Key leaked: never resume")
+        payment = self.lose_the_memory(desk)
+        desk.mine()
+        assert f"#{payment.pk}" in why(desk)
+        self.identify(desk, payment)
+        desk.mine(2)
+        assert why(desk).startswith("Key leaked: never resume ")
 
     def test_another_payment_is_refused(self, desk: Desk) -> None:
         self.lose_the_memory(desk)

@@ -117,6 +117,16 @@ class TestRetiredWallets:
         watch_retired_wallets(NOW)
         assert open_alerts() == []
 
+    def test_what_is_gone_and_comes_back_is_an_alert_again(self, desk: Desk, retired: Wallet) -> None:
+        for _ in range(2):
+            Wallet.objects.filter(pk=retired.pk).update(unknown_since=NOW)
+            pause_wallet(retired, "Nonce 0 waits", NOW, again=True)
+            watch_retired_wallets(NOW)
+            assert open_alerts() == [("wallet_paused", retired.address)]
+            Wallet.objects.filter(pk=retired.pk).update(unknown_since=None)
+            watch_retired_wallets(NOW)
+            assert open_alerts() == []
+
     def test_one_that_was_paid_to_until_staff_resume_it(self, desk: Desk, retired: Wallet) -> None:
         watch_retired_wallets(NOW)
         assert open_alerts() == []
