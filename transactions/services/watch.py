@@ -89,13 +89,18 @@ def watch_retired_wallets(now: dt.datetime) -> None:
 
 
 def watch_keys(now: dt.datetime, *, chain: Chain | None = None) -> None:
-    """Raise an alert for each key that is no wallet's and has sent transactions; resolve those of other keys.
+    """Raise an alert for each key that is no wallet's and has sent transactions; resolve those whose it is by now.
 
-    A database that was restored from a backup doesn't know the wallets that were added after it. What staff have
-    acknowledged is told again when the key has sent more.
+    A database that was restored from a backup doesn't know the wallets that were added after it. That a key is not here
+    says nothing: another machine may have it. What staff have acknowledged is told again when the key has sent more.
     """
+    told = Alert.objects.filter(kind=AlertKind.NONCE_DRIFT, subject__endswith=NO_WALLET, resolved_at=None)
+    wallets = set(Wallet.objects.values_list("address", flat=True))
+    for subject in told.values_list("subject", flat=True):
+        if subject.removesuffix(NO_WALLET) in wallets:
+            resolve_alert(kind=AlertKind.NONCE_DRIFT, subject=subject, now=now)
     try:
-        keys = sorted(key_addresses() - set(Wallet.objects.values_list("address", flat=True)))
+        keys = sorted(key_addresses() - wallets)
         counts = (chain or get_chain()).view(keys, with_finalized=False).nonces if keys else {}
     except (AccountsError, ChainError) as error:
         logger.warning("Whether keys without a wallet have sent anything can't be told now: %s", error)
@@ -109,9 +114,6 @@ def watch_keys(now: dt.datetime, *, chain: Chain | None = None) -> None:
         )
         if not Alert.objects.filter(subject=subject, message=message, acknowledged_at__isnull=False).exists():
             raise_alert(kind=AlertKind.NONCE_DRIFT, subject=subject, message=message, now=now)
-    told = Alert.objects.filter(kind=AlertKind.NONCE_DRIFT, subject__endswith=NO_WALLET, resolved_at=None)
-    for subject in told.exclude(subject__in=sent).values_list("subject", flat=True):
-        resolve_alert(kind=AlertKind.NONCE_DRIFT, subject=subject, now=now)
 
 
 def _tell_stuck(subject: str, message: str, now: dt.datetime) -> None:
