@@ -61,7 +61,7 @@ class TestPayments:
         watch_payments(NOW)
         assert open_alerts() == []
 
-    @pytest.mark.parametrize("reason", ["key", "wallet", "wallet_funds", "unclear"])
+    @pytest.mark.parametrize("reason", ["key", "wallet", "wallet_funds"])
     def test_those_that_wait_for_what_only_staff_can_give(self, desk: Desk, reason: str) -> None:
         desk.accept_many(3)
         Transaction.objects.update(wait_reason=reason)
@@ -71,6 +71,19 @@ class TestPayments:
         assert open_alerts() == [("payment_stuck", f"waiting: {reason}")]
         assert Alert.objects.get().message.startswith("3 payments have waited for more than 5 minutes: ")
         Transaction.objects.update(wait_reason="")
+        watch_payments(LATER)
+        assert open_alerts() == []
+
+    def test_all_that_an_unknown_transaction_may_have_paid_marked_so_or_not(self, desk: Desk) -> None:
+        desk.accept_many(3)
+        Transaction.objects.filter(pk=Transaction.objects.earliest("pk").pk).update(wait_reason="unclear")
+        Wallet.objects.update(unknown_since=NOW)
+        watch_payments(NOW + dt.timedelta(minutes=4))
+        assert open_alerts() == []
+        watch_payments(LATER)
+        assert open_alerts() == [("payment_stuck", "waiting: unclear")]
+        assert Alert.objects.get().message.startswith("3 payments have waited for more than 5 minutes: ")
+        Wallet.objects.update(unknown_since=None)
         watch_payments(LATER)
         assert open_alerts() == []
 

@@ -14,6 +14,7 @@ from accounts.services.alerts import raise_alert, raise_or_resolve, resolve_aler
 from transactions.chain.client import Chain, get_chain
 from transactions.chain.exceptions import ChainError
 from transactions.models import Transaction, Wallet
+from transactions.services.unclear import only_unclear, without_unclear
 from transactions.states import Kind, Stage, Status, WaitReason
 
 logger = logging.getLogger(__name__)
@@ -60,10 +61,11 @@ def watch_payments(now: dt.datetime) -> None:
     late = pending.filter(kind=Kind.SWEEP, accepted_at__lt=now - SWEEP_PATIENCE).count()
     message = f"{late} sweeps were ordered more than an hour ago and are not final. They can be called off."
     _tell_stuck("sweeps", message if late else "", now)
-    waiting = Transaction.objects.filter(
-        stage=Stage.ACCEPTED, wait_reason__in=NEED_PEOPLE, accepted_at__lt=now - PATIENCE
-    )
-    counts = dict(waiting.order_by().values_list("wait_reason").annotate(Count("pk")))
+    waiting = Transaction.objects.filter(stage=Stage.ACCEPTED, accepted_at__lt=now - PATIENCE)
+    clear = without_unclear(waiting.filter(wait_reason__in=NEED_PEOPLE))
+    counts = dict(clear.order_by().values_list("wait_reason").annotate(Count("pk")))
+    # Only the first of them are marked so, a batch at a time.
+    counts[WaitReason.UNCLEAR.value] = only_unclear(waiting).count()
     for reason in NEED_PEOPLE:
         count = counts.get(reason.value, 0)
         message = f"{count} payments have waited for more than {PATIENCE.seconds // 60} minutes: {reason.label}."
