@@ -50,7 +50,7 @@ _ON_THE_WAY = {
         "This payment is not on its way yet. Because of its amount, our staff have to approve it first, and may refuse "
         "it.",
         "Nothing. Once our staff have approved it, it goes on by itself, even if you close this page. Until then you "
-        "can cancel it at once.",
+        "can cancel it.",
         "{held} are reserved on your account: the amount and the fee. They stay yours while the payment waits, and are "
         "available to you again if it is refused.",
         "Needs approval",

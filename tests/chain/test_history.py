@@ -108,3 +108,60 @@ def test_a_node_that_limits_the_search_is_unavailable(node: ScriptedNode) -> Non
     node.answers["eth_getTransactionCount"] = fail(-32005, "request rate limited")
     with pytest.raises(ChainUnavailableError):
         chain_of(node.url()).transactions_of(ADDRESS, [0])
+
+
+class TestSeveralNodes:
+    """What one has forgotten, or can't say now, the next is asked for."""
+
+    @pytest.fixture
+    def archive(self, second: ScriptedNode) -> ScriptedNode:
+        """Return a node that knows all counts: nonce 0 was used in block 7, nonce 1 in block 100, the head."""
+        blocks = {"0x7": [sent(0)], "0x64": [sent(1)]}
+        second.answers["eth_getTransactionCount"] = lambda params: counts_of([7, 100], int(params[1], 16))
+        second.answers["eth_getBlockByNumber"] = lambda params: {"transactions": blocks.get(params[0], [])}
+        second.answers["eth_getTransactionReceipt"] = lambda params: receipt_of(params[0])
+        return second
+
+    @pytest.fixture
+    def full(self, node: ScriptedNode, archive: ScriptedNode) -> ScriptedNode:
+        """Return a node that has forgotten all counts but the newest two."""
+        forgotten = fail(-32000, "missing trie node: state is not available")
+        known = archive.answers["eth_getTransactionCount"]
+        node.answers |= archive.answers
+        node.answers["eth_getTransactionCount"] = lambda params: (
+            known(params) if int(params[1], 16) >= 99 else forgotten(params)
+        )
+        return node
+
+    def test_an_archive_node_is_asked_wherever_it_stands(self, full: ScriptedNode, archive: ScriptedNode) -> None:
+        for urls in [(full.url(), archive.url()), (archive.url(), full.url())]:
+            assert set(chain_of(*urls).transactions_of(ADDRESS, [0, 1])) == {0, 1}
+
+    def test_only_for_what_is_missing(self, full: ScriptedNode, archive: ScriptedNode) -> None:
+        chain = chain_of(full.url(), archive.url())
+        assert set(chain.transactions_of(ADDRESS, [1])) == {1}
+        assert receipts_asked(archive) == 0
+        assert set(chain.transactions_of(ADDRESS, [0, 1])) == {0, 1}
+        assert receipts_asked(archive) == 1
+
+    def test_a_node_that_fails_takes_back_nothing_that_another_has_found(
+        self, full: ScriptedNode, archive: ScriptedNode
+    ) -> None:
+        archive.answers["eth_getTransactionCount"] = fail(-32005, "request rate limited")
+        for urls in [(full.url(), archive.url()), (archive.url(), full.url())]:
+            assert set(chain_of(*urls).transactions_of(ADDRESS, [0, 1])) == {1}
+
+    def test_when_all_fail_nothing_is_known(self, full: ScriptedNode, archive: ScriptedNode) -> None:
+        for each in (full, archive):
+            each.answers["eth_getTransactionCount"] = fail(-32005, "request rate limited")
+        with pytest.raises(ChainUnavailableError):
+            chain_of(full.url(), archive.url()).transactions_of(ADDRESS, [0])
+
+
+def counts_of(blocks: Sequence[int], number: int) -> str:
+    """Return how many of the nonces that these blocks used are used up to a block."""
+    return hex(sum(block <= number for block in blocks))
+
+
+def receipts_asked(node: ScriptedNode) -> int:
+    return sum(trip.count("eth_getTransactionReceipt") for trip in node.trips)

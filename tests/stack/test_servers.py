@@ -253,6 +253,17 @@ class TestAnvilState:
         assert server.block_number() == 4
         server.kill()
 
+    def test_one_that_mines_in_time_stops_behind_a_block_and_in_none(self, tmp_path: Path) -> None:
+        """Stopped while it mines, it once kept used nonces and moved ether without the block they came from."""
+        server = Anvil(state_dir=tmp_path / "anvil", log_path=tmp_path / "anvil.log", block_time_seconds=60)
+        server.start()
+        transaction = server.transfer(server.accounts()[1], 5)
+        server.restart()
+        receipt = server.receipt(transaction)
+        assert receipt is not None
+        assert receipt["blockNumber"] == hex(server.block_number())
+        server.kill()
+
     def test_a_crash_loses_no_more_than_seconds(self, own_anvil: Anvil) -> None:
         own_anvil.mine(4)
         wait_for(lambda: saved_block(own_anvil) == 4, what="the state on disk", timeout_seconds=20)

@@ -13,7 +13,7 @@ from accounts.keys import UnsignedTransfer, forget_signers, load_signer, sign_tr
 from accounts.models import Account, AccountKind, Alert
 from tests.desk import ETHER, GWEI, NOW, Desk, crash_at, dies, make_address, make_officer, stages
 from tests.transactions.test_sweep import forget_all_sent
-from transactions.chain import NonceCount
+from transactions.chain import ChainUnavailableError, NonceCount
 from transactions.models import Attempt, Transaction, Wallet
 from transactions.services.approvals import approve_payment
 from transactions.services.broadcast import has_work
@@ -34,6 +34,10 @@ def send_elsewhere(
     [signed] = sign_transfers(load_signer(desk.wallet.address), [transfer])
     desk.chain.put_back(signed.raw)
     return signed.hash
+
+
+def too_busy(*_: object) -> Any:
+    raise ChainUnavailableError("node 1 is too busy: request rate limited")
 
 
 def go_on(desk: Desk, blocks: int = 5) -> None:
@@ -113,12 +117,56 @@ class TestStrangers:
         Wallet.objects.update(unknown_since=timezone.now() - dt.timedelta(minutes=6))
         desk.broadcast()
         assert wallet(desk).paused_reason == (
+            "Found by the desk:\n"
             "Transactions that this desk does not know wait in the node's pool from nonce 0 on (1 of them), and no "
             "block takes them: whoever sent them has to replace them."
         )
         assert alerts() == ["wallet_paused"]
         later.refresh_from_db()
         assert (later.stage, later.wait_reason) == ("ACCEPTED", "wallet")
+
+    def test_one_that_no_node_can_be_asked_about_is_told_to_staff(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        send_elsewhere(desk, 0)
+        desk.mine()
+        monkeypatch.setattr(desk.chain, "transactions_of", too_busy)
+        desk.broadcast()
+        assert wallet(desk).paused_at is None
+        Wallet.objects.update(unknown_since=timezone.now() - dt.timedelta(minutes=6))
+        desk.broadcast()
+        assert wallet(desk).paused_reason == (
+            "Found by the desk:\n"
+            "The nodes can't be asked what used nonce 0: each of them fails or is too busy, as the workers' log says. "
+            "One that answers has to be added."
+        )
+        assert alerts() == ["wallet_paused"]
+
+    def test_one_wallets_that_no_node_can_be_asked_about_hold_up_nothing_else(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, search = desk.wallet, desk.chain.transactions_of
+        paid, displaced = desk.accept(), desk.accept(2 * ETHER)
+        desk.broadcast()
+        [_, hash_] = desk.chain.pool
+        desk.chain.drop(hash_)
+        send_elsewhere(desk, 1)
+        second = desk.add_wallet()
+        pause(actor=make_officer(), wallet_id=second.pk, reason="x", now=NOW)
+        monkeypatch.setattr(desk, "wallet", second)
+        monkeypatch.setattr(
+            desk.chain,
+            "transactions_of",
+            lambda address, nonces: too_busy() if address == first.address else search(address, nonces),
+        )
+        desk.mine(12)
+        send_elsewhere(desk, 0)
+        desk.mine()
+        assert wallet(desk).next_nonce == 1, "it is booked all the same"
+        assert stages([paid, displaced]) == ["SETTLED", "BROADCAST"]
+        monkeypatch.setattr(desk.chain, "transactions_of", search)
+        desk.mine(2)
+        assert stages([displaced]) == ["SETTLED"]
 
     def test_a_wallet_that_is_resumed_looks_again_before_it_pays(self, desk: Desk) -> None:
         hash_ = send_elsewhere(desk, 0)

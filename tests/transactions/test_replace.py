@@ -3,9 +3,11 @@
 import pytest
 from pytest_django.fixtures import Settings
 
+from accounts.keys import SignerUnavailableError
 from tests.desk import ETHER, FEE, GWEI, NOW, Desk, crash_at, dies, make_user, stages
 from transactions.chain.types import FeeQuote
-from transactions.models import Attempt, Transaction
+from transactions.models import Attempt, Transaction, Wallet
+from transactions.services import replace
 from transactions.services.broadcast import has_work
 from transactions.services.cancel import cancel_transaction
 from transactions.services.pricing import Price, price_replacement
@@ -134,6 +136,23 @@ class TestReplaced:
         assert [tx.nonce for tx in desk.chain.pool.values()] == list(range(7))
         desk.run_to_the_end()
         desk.assert_paid_once(payments)
+
+    def test_a_signer_that_is_away_is_asked_once_in_a_run(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch, settings: Settings
+    ) -> None:
+        desk.accept_many(3)
+        desk.broadcast()
+        wait_unmined(desk, BLOCKS)
+        settings.CHAIN_RPC_BATCH_SIZE = 1
+        asked = []
+
+        def away(signer: object, transfers: list[object]) -> None:
+            asked.append(len(transfers))
+            raise SignerUnavailableError
+
+        monkeypatch.setattr(replace, "sign_transfers", away)
+        assert desk.broadcast() == 0
+        assert asked == [1]
 
     def test_what_is_mined_and_not_found_yet_is_not_replaced(self, desk: Desk) -> None:
         payment = desk.accept()
@@ -299,6 +318,29 @@ class TestSignedAndRefused:
         desk.run_to_the_end()
         payment.refresh_from_db()
         assert (payment.status, payment.failure_reason) == ("FAILED", "cancelled")
+
+    def test_however_much_of_it_another_wallets_cancel_is_signed(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch, settings: Settings
+    ) -> None:
+        settings.CANCEL_FEE_MAX_IN_WEI = 10 * FEE
+        second = desk.add_wallet(balance_in_wei=5_000 * ETHER)
+        called_off = desk.accept()
+        desk.broadcast()
+        called_off.refresh_from_db()
+        assert called_off.wallet_id == second.pk, "it has most left"
+        Wallet.objects.filter(pk=second.pk).update(draining_at=NOW)
+        refused = desk.accept_many(4)
+        with monkeypatch.context() as patch, dies():
+            crash_at(patch, "broadcast.saved")
+            desk.broadcast()
+        settings.CHAIN_RPC_BATCH_SIZE = 2
+        desk.chain.base_fee_per_gas_in_wei = 500 * GWEI
+        self.go_on(desk, 3 * BLOCKS)
+        assert stages([called_off, *refused]) == ["BROADCAST", *["SIGNED"] * 4]
+        assert fees(refused[0])[-1][0] * 9 // 8 > FEE // 21_000, "no more may be offered"
+        cancel_transaction(actor=make_user(), transaction_id=called_off.pk, now=NOW)
+        desk.broadcast()
+        assert Attempt.objects.filter(transaction=called_off).latest("id").purpose == "cancel"
 
 
 class TestDropped:

@@ -74,6 +74,17 @@ class TestIdentify:
         assert len(desk.chain.paid(payment.to_public_address)) == 2, "as staff have said: the first was not ours"
         desk.assert_books_balance()
 
+    def test_why_staff_have_paused_the_wallet_is_not_forgotten(self, desk: Desk) -> None:
+        pause_wallet(desk)
+        payment = self.lose_the_memory(desk)
+        desk.mine()
+        desk.wallet.refresh_from_db()
+        assert f"#{payment.pk}" in desk.wallet.paused_reason
+        self.identify(desk, payment)
+        desk.mine(2)
+        desk.wallet.refresh_from_db()
+        assert desk.wallet.paused_reason.startswith("maintenance ")
+
     def test_another_payment_is_refused(self, desk: Desk) -> None:
         self.lose_the_memory(desk)
         other = desk.accept(2 * ETHER)
@@ -103,7 +114,7 @@ def wait_for_staff(desk: Desk) -> str:
     desk.follow()
     desk.broadcast()
     desk.wallet.refresh_from_db()
-    return desk.wallet.paused_reason
+    return desk.wallet.paused_reason.removeprefix("Found by the desk:\n")
 
 
 def say_none_of_ours(desk: Desk, *, reason: str = "looked into it") -> range:

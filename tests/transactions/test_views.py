@@ -237,6 +237,19 @@ class TestCancel:
         assert page not in links_of(told)
         assert stages([payment]) == ["ACCEPTED"]
 
+    @pytest.mark.parametrize("in_review", [True, False])
+    def test_also_where_its_row_does_not_say_so(self, desk: Desk, owner: Client, in_review: bool) -> None:
+        payment = desk.accept_for_review() if in_review else desk.accept()
+        send_elsewhere(desk, 0)
+        desk.mine()
+        payment.refresh_from_db()
+        assert payment.wait_reason == ""
+        assert "at once" not in text_of(owner.get(f"/payments/{payment.pk}/"))
+        page = f"/payments/{payment.pk}/cancel/"
+        assert "since it may have paid this already" in text_of(owner.get(page))
+        assert "Being cancelled" in text_of(owner.post(page, follow=True))
+        assert stages([payment]) == ["REVIEW" if in_review else "ACCEPTED"]
+
     def test_what_is_sent_is_being_cancelled(self, desk: Desk, owner: Client) -> None:
         payment = desk.accept()
         desk.broadcast()

@@ -1,18 +1,23 @@
 """Wallets: registered once, with what the chain knows of them; and whether the node follows our chain at all."""
 
+import datetime as dt
+
 import pytest
 from pytest_django.fixtures import Settings
 
 from accounts.keys import sign_transfers
-from accounts.models import Account, Journal
+from accounts.models import Account, Alert, AlertKind, Journal
+from accounts.services.alerts import resolve_alert
 from tests.chain.harness import fresh_signer, transfer
-from tests.desk import ETHER, Desk, make_address
+from tests.desk import ETHER, NOW, Desk, make_address
 from tests.fakes.chain import FakeChain
 from transactions.chain import ChainUnavailableError
 from transactions.exceptions import ChainMismatchError
 from transactions.models import Block, Deposit, Wallet
 from transactions.services.match import require_matching_chain
-from transactions.services.wallets import register_wallet, sending_wallets
+from transactions.services.wallets import pause_wallet, register_wallet, sending_wallets
+
+LATER = NOW + dt.timedelta(minutes=1)
 
 
 def new_chain(blocks: int) -> FakeChain:
@@ -87,6 +92,41 @@ class TestRegister:
         second, third = desk.add_wallet(), desk.add_wallet()
         Wallet.objects.filter(pk=second.pk).update(paused_at=desk.wallet.created_at, paused_reason="x")
         assert sending_wallets() == [desk.wallet, third]
+
+
+class TestPause:
+    def why(self, desk: Desk) -> str:
+        desk.wallet.refresh_from_db()
+        return desk.wallet.paused_reason
+
+    def test_what_staff_have_said_stays_beside_what_the_desk_finds(self, desk: Desk) -> None:
+        pause_wallet(desk.wallet, "Key leaked: never resume", NOW)
+        for found in ("No node can tell.", "Nonce 0 was used."):
+            pause_wallet(desk.wallet, found, LATER, again=True)
+            assert self.why(desk) == f"Key leaked: never resume Found by the desk:\n{found}"
+        assert desk.wallet.paused_at == NOW
+        pause_wallet(desk.wallet, "Me too", LATER)
+        assert "Me too" not in self.why(desk)
+        alert = Alert.objects.get()
+        assert (alert.kind, alert.message) == ("wallet_paused", self.why(desk))
+
+    def test_what_the_desk_has_found_gives_way_to_what_it_finds(self, desk: Desk) -> None:
+        for found in ("No node can tell.", "Nonce 0 was used."):
+            pause_wallet(desk.wallet, found, NOW, again=True)
+            assert self.why(desk) == f"Found by the desk:\n{found}"
+
+    @pytest.mark.parametrize("length", [470, 500])
+    def test_what_staff_have_said_is_never_cut(self, desk: Desk, length: int) -> None:
+        said = "x" * length
+        pause_wallet(desk.wallet, said, NOW)
+        for found in ("No node can tell.", "Nonce 0 was used."):
+            pause_wallet(desk.wallet, found, LATER, again=True)
+            assert self.why(desk).startswith(said)
+
+    def test_it_is_an_alert_again_when_it_was_resolved(self, desk: Desk) -> None:
+        for _ in range(2):
+            pause_wallet(desk.wallet, "Nonce 0 was used.", NOW, again=True)
+            assert resolve_alert(kind=AlertKind.WALLET_PAUSED, subject=desk.wallet.address, now=NOW)
 
 
 class TestMatch:

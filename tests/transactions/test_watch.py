@@ -61,7 +61,7 @@ class TestPayments:
         watch_payments(NOW)
         assert open_alerts() == []
 
-    @pytest.mark.parametrize("reason", ["key", "wallet", "wallet_funds", "unclear"])
+    @pytest.mark.parametrize("reason", ["key", "wallet", "wallet_funds"])
     def test_those_that_wait_for_what_only_staff_can_give(self, desk: Desk, reason: str) -> None:
         desk.accept_many(3)
         Transaction.objects.update(wait_reason=reason)
@@ -71,6 +71,19 @@ class TestPayments:
         assert open_alerts() == [("payment_stuck", f"waiting: {reason}")]
         assert Alert.objects.get().message.startswith("3 payments have waited for more than 5 minutes: ")
         Transaction.objects.update(wait_reason="")
+        watch_payments(LATER)
+        assert open_alerts() == []
+
+    def test_all_that_an_unknown_transaction_may_have_paid_marked_so_or_not(self, desk: Desk) -> None:
+        desk.accept_many(3)
+        Transaction.objects.filter(pk=Transaction.objects.earliest("pk").pk).update(wait_reason="unclear")
+        Wallet.objects.update(unknown_since=NOW)
+        watch_payments(NOW + dt.timedelta(minutes=4))
+        assert open_alerts() == []
+        watch_payments(LATER)
+        assert open_alerts() == [("payment_stuck", "waiting: unclear")]
+        assert Alert.objects.get().message.startswith("3 payments have waited for more than 5 minutes: ")
+        Wallet.objects.update(unknown_since=None)
         watch_payments(LATER)
         assert open_alerts() == []
 
@@ -116,6 +129,16 @@ class TestRetiredWallets:
         Wallet.objects.filter(pk=retired.pk).update(unknown_since=None)
         watch_retired_wallets(NOW)
         assert open_alerts() == []
+
+    def test_what_is_gone_and_comes_back_is_an_alert_again(self, desk: Desk, retired: Wallet) -> None:
+        for _ in range(2):
+            Wallet.objects.filter(pk=retired.pk).update(unknown_since=NOW)
+            pause_wallet(retired, "Nonce 0 waits", NOW, again=True)
+            watch_retired_wallets(NOW)
+            assert open_alerts() == [("wallet_paused", retired.address)]
+            Wallet.objects.filter(pk=retired.pk).update(unknown_since=None)
+            watch_retired_wallets(NOW)
+            assert open_alerts() == []
 
     def test_one_that_was_paid_to_until_staff_resume_it(self, desk: Desk, retired: Wallet) -> None:
         watch_retired_wallets(NOW)
@@ -185,14 +208,16 @@ class TestKeysWithoutAWallet:
         watch_keys(NOW, chain=desk.chain)
         assert open_alerts() == []
 
-    def test_until_its_key_is_gone(self, desk: Desk, key: str, keystore_dir: Path) -> None:
+    def test_it_does_not_come_and_go_with_the_machine_that_looks(
+        self, desk: Desk, key: str, keystore_dir: Path, tmp_path: Path, settings: Settings
+    ) -> None:
         self.send(desk, key, 0)
-        watch_keys(NOW, chain=desk.chain)
+        for place in 2 * [keystore_dir, tmp_path / "another machine's"]:
+            settings.KEYSTORE_DIR = place
+            forget_signers()
+            watch_keys(NOW, chain=desk.chain)
+        assert Alert.objects.count() == 1
         assert len(open_alerts()) == 1
-        [path] = keystore_dir.glob(f"*{key[2:].lower()}")
-        path.unlink()
-        watch_keys(NOW, chain=desk.chain)
-        assert open_alerts() == []
 
     def test_once_acknowledged_not_until_it_sends_more(self, desk: Desk, key: str) -> None:
         self.send(desk, key, 0)

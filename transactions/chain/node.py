@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -44,7 +44,8 @@ class NodeOptions:
 class NodeChain:
     """The `Chain` of real nodes, the first of them preferred. Safe to share between threads.
 
-    Each question is put to one node as a whole, and to the next one when that fails; transactions go to all.
+    Each question is put to one node as a whole, and to the next one when that fails; transactions go to all. What is
+    long past, which only some nodes remember, is asked of one after the other.
     """
 
     def __init__(
@@ -102,8 +103,17 @@ class NodeChain:
         return self._first_answer(lambda node: node.nonces(addresses, block_number=block_number))
 
     def transactions_of(self, address: str, nonces: Sequence[int]) -> dict[int, MinedTransaction]:
-        """Find the mined transactions of an address by their nonces."""
-        return self._first_answer(lambda node: node.transactions_of(address, nonces))
+        """Find the mined transactions of an address by their nonces; what a node doesn't find is asked of the next."""
+        found: dict[int, MinedTransaction] = {}
+
+        def ask_for_the_rest(node: SingleNode) -> dict[int, MinedTransaction]:
+            return node.transactions_of(address, [nonce for nonce in nonces if nonce not in found])
+
+        for answer in self._answers(ask_for_the_rest):
+            found |= answer
+            if found.keys() >= set(nonces):
+                break
+        return found
 
     def block_body(self, number: int) -> BlockBody | None:
         """Return a whole block."""
@@ -114,14 +124,25 @@ class NodeChain:
         return self._roster.states()
 
     def _first_answer(self, question: Callable[[SingleNode], T]) -> T:
-        failure: ChainError = ChainUnavailableError("No Ethereum node is configured.")
+        return next(self._answers(question))
+
+    def _answers(self, question: Callable[[SingleNode], T]) -> Iterator[T]:
+        """Put a question to one node after the other, as long as somebody wants another answer; yield what they say.
+
+        :raises ChainError: when none gives an answer.
+        """
+        failure: ChainError | None = ChainUnavailableError("No Ethereum node is configured.")
         for node in self._roster.in_turn():
             try:
-                return node.ask(question)
+                answer = node.ask(question)
             except ChainError as error:
-                failure = error
                 logger.debug("Asking the next node: %s", error)
-        raise failure
+                failure = failure and error
+            else:
+                failure = None
+                yield answer
+        if failure is not None:
+            raise failure
 
 
 def _watched(url: str, number: int, options: NodeOptions, clock: Callable[[], float]) -> WatchedNode:

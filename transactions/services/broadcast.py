@@ -22,13 +22,13 @@ from transactions.chain.types import FeeQuote, Transfer
 from transactions.models import Attempt, Transaction, Wallet
 from transactions.services.attempts import insert_attempts, signed_attempt
 from transactions.services.moves import move_transactions
-from transactions.services.nonces import unclear_until
 from transactions.services.plan import Plan, open_purses, plan_batch, share_out
 from transactions.services.pricing import PLAIN_GAS, price_transfer
 from transactions.services.refuse import refuse_unsigned
 from transactions.services.replace import has_stuck, replace_stuck
 from transactions.services.send import resend_signed, send_attempts, set_wait_reason
 from transactions.services.signers import Signers, load_signers, take_out_unfit, unpaused
+from transactions.services.unclear import only_unclear, without_unclear
 from transactions.services.wallets import wallets_to_compare
 from transactions.states import FailureReason, Purpose, Stage, WaitReason
 from txnsite.faults import fault_point
@@ -134,11 +134,9 @@ def _wait_for_wallets(wallets: list[Wallet]) -> None:
 
 def _tell_unclear() -> None:
     """Say of payments that a transaction which nobody can tell may have paid already that they wait for that."""
-    until = unclear_until()
-    if until is not None:
-        unclear = Transaction.objects.filter(stage=Stage.ACCEPTED, accepted_at__lte=until).order_by("pk")
-        ids = unclear.values_list("pk", flat=True)[: settings.CHAIN_RPC_BATCH_SIZE]
-        set_wait_reason(dict.fromkeys(ids, WaitReason.UNCLEAR))
+    unclear = only_unclear(Transaction.objects.filter(stage=Stage.ACCEPTED)).order_by("pk")
+    ids = unclear.values_list("pk", flat=True)[: settings.CHAIN_RPC_BATCH_SIZE]
+    set_wait_reason(dict.fromkeys(ids, WaitReason.UNCLEAR))
 
 
 def _accepted(after_id: int = 0, *, bound: bool = False) -> list[Transaction]:
@@ -149,10 +147,7 @@ def _accepted(after_id: int = 0, *, bound: bool = False) -> list[Transaction]:
     waiting = Transaction.objects.filter(stage=Stage.ACCEPTED, pk__gt=after_id, cancel_requested_at__isnull=True)
     if bound:
         waiting = waiting.filter(wallet__isnull=False)
-    until = unclear_until()
-    if until is not None:
-        waiting = waiting.filter(accepted_at__gt=until)
-    return list(waiting.order_by("pk")[: settings.CHAIN_RPC_BATCH_SIZE])
+    return list(without_unclear(waiting).order_by("pk")[: settings.CHAIN_RPC_BATCH_SIZE])
 
 
 def _broadcast_batches(wallets: list[Wallet], signers: Signers, chain: Chain) -> int:

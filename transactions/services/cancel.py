@@ -13,8 +13,8 @@ from accounts.services.audit import clean_reason, record_audit
 from transactions.detail import announce_change
 from transactions.exceptions import NotCancellableError, TransactionNotFoundError
 from transactions.models import Transaction
-from transactions.services.nonces import unclear_until
 from transactions.services.refuse import refuse_unsigned
+from transactions.services.unclear import without_unclear
 from transactions.states import UNSIGNED, FailureReason, Kind, Stage, WaitReason
 
 AT_ONCE = 500
@@ -61,8 +61,5 @@ def cancel_wished(now: dt.datetime) -> int:
     What turned out to have been paid is SIGNED by then, and so not among them.
     """
     wished = Transaction.objects.filter(stage__in=UNSIGNED, cancel_requested_at__isnull=False)
-    until = unclear_until()
-    if until is not None:
-        wished = wished.filter(accepted_at__gt=until)
-    ids = wished.order_by("pk").values_list("pk", flat=True)[:AT_ONCE]
+    ids = without_unclear(wished).order_by("pk").values_list("pk", flat=True)[:AT_ONCE]
     return len(refuse_unsigned(dict.fromkeys(ids, ""), FailureReason.CANCELLED, now))

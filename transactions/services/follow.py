@@ -1,6 +1,7 @@
 """Follow: one question a block tells how far every wallet's payments have come."""
 
 import datetime as dt
+import logging
 from collections.abc import Mapping, Sequence
 
 from django.conf import settings
@@ -9,6 +10,7 @@ from django.utils import timezone
 
 from accounts.locks import advisory_lock
 from transactions.chain.client import Chain, get_chain
+from transactions.chain.exceptions import ChainError
 from transactions.chain.types import NonceCount, Receipt
 from transactions.detail import announce_head
 from transactions.models import Attempt, Block, Transaction, Wallet
@@ -23,6 +25,8 @@ from transactions.services.settle import final_block_number, settle_final
 from transactions.services.wallets import deposit_wallets_under_way
 from transactions.states import Stage, WaitReason, WalletRole
 from txnsite.faults import fault_point
+
+logger = logging.getLogger(__name__)
 
 ATTEMPTS_MAX = 10_000
 ONE_BY_ONE_MAX = 10
@@ -89,7 +93,11 @@ def _look_for_the_missing(
     """Look for what a wallet has sent and the node has not, and for what the chain has and no row of ours."""
     if newest_sent is not None:
         resend_dropped(wallet, range(count.pending, newest_sent + 1), head_number, chain)
-    explain_used_nonces(wallet, count.latest, head_number, chain)
+    try:
+        explain_used_nonces(wallet, count.latest, head_number, chain)
+    except ChainError as error:
+        # Searched for again with the next block: neither what other wallets did nor what is final waits for it.
+        logger.warning("No node can be asked now what used nonces of %s: %s", wallet, error)
     if wallet.paused_at is None:
         note_strangers(wallet, count, timezone.now())
     else:

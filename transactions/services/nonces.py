@@ -29,7 +29,7 @@ from transactions.services.attempts import insert_attempts, signed_attempt
 from transactions.services.pricing import PLAIN_GAS, price_transfer
 from transactions.services.send import send_attempts
 from transactions.services.wallets import pause_wallet
-from transactions.states import UNSIGNED, Kind, Purpose, Stage, WalletRole
+from transactions.states import UNSIGNED, Kind, Purpose, Stage
 from txnsite.faults import fault_point
 
 logger = logging.getLogger(__name__)
@@ -55,15 +55,6 @@ def agrees(wallet: Wallet, count: NonceCount, chain: Chain) -> bool:
         return wallet.unknown_since is None
     _take_in_strangers(wallet, count, chain)
     return False
-
-
-def unclear_until() -> dt.datetime | None:
-    """Return the time up to which accepted payments may have been paid by a transaction that nobody can tell yet.
-
-    By one of a hot wallet, that is, also of one that is paused: deposit addresses never pay for anybody.
-    """
-    unclear = Wallet.objects.filter(role=WalletRole.HOT, unknown_since__isnull=False)
-    return unclear.order_by("-unknown_since").values_list("unknown_since", flat=True).first()
 
 
 def note_strangers(wallet: Wallet, count: NonceCount, now: dt.datetime) -> None:
@@ -173,7 +164,12 @@ def _take_in_strangers(wallet: Wallet, count: NonceCount, chain: Chain) -> None:
     try:
         found = chain.transactions_of(wallet.address, nonces)
     except ChainError as error:
-        logger.warning("The node can't tell what used the nonces of %s: %s", wallet, error)
+        logger.warning("No node can be asked now what used nonces of %s: %s", wallet, error)
+        _ask_staff_if_late(
+            wallet,
+            f"The nodes can't be asked what used nonce {wallet.next_nonce}: each of them fails or is too busy, as the "
+            "workers' log says. One that answers has to be added.",
+        )
         return
     for nonce in nonces:
         mined = found.get(nonce)

@@ -8,7 +8,7 @@ from django.db import transaction as db_transaction
 from accounts.ledger import post
 from transactions.models import Approval, Transaction
 from transactions.services.moves import move_transactions
-from transactions.services.nonces import unclear_until
+from transactions.services.unclear import without_unclear
 from transactions.states import UNSIGNED, FailureReason, Kind, Stage, Status, Verdict, WaitReason
 
 
@@ -48,7 +48,6 @@ def refuse_unsigned(details: Mapping[int, str], reason: FailureReason, now: dt.d
 def _lock_refusable(ids: Collection[int]) -> list[int]:
     """Lock payments until the commit and return those that nothing was signed for, neither by us nor by anybody."""
     rows = Transaction.objects.select_for_update(no_key=True).filter(pk__in=ids, stage__in=UNSIGNED).order_by("pk")
-    accepted_at = dict(rows.values_list("pk", "accepted_at"))
-    # Read after the lock: nobody has waited for it long since it was known to be clear.
-    until = unclear_until()
-    return [row_id for row_id, at in accepted_at.items() if until is None or at > until]
+    locked = Transaction.objects.filter(pk__in=list(rows.values_list("pk", flat=True)))
+    # Asked after the lock: nobody has waited for it long since it was known to be clear.
+    return list(without_unclear(locked).order_by("pk").values_list("pk", flat=True))

@@ -44,6 +44,7 @@ WHERE payment.stage IN ('SIGNED', 'BROADCAST') AND wallet.id = ANY(%(wallets)s)
        OR greatest(newest.signed_block, wallet.progress_block) <= %(head)s - %(blocks)s)
   AND (payment.stage = 'SIGNED' OR payment.wait_reason <> 'network_fee'
        OR newest.sent_block <= %(head)s - %(blocks)s)
+  AND (payment.wallet_id, payment.nonce) > (%(after_wallet)s, %(after_nonce)s)
 ORDER BY payment.wallet_id, payment.nonce LIMIT %(limit)s
 """
 
@@ -90,12 +91,27 @@ def has_stuck(wallets: Iterable[Wallet]) -> bool:
 def replace_stuck(signers: Mapping[Wallet, Signer], terms: BroadcastTerms, chain: Chain) -> int:
     """Sign and send replacements for what these wallets can't get mined; return how many a node has taken.
 
-    Where the most that may be paid is reached, the last attempt is sent again and waits for a cheaper network.
+    Where the most that may be paid is reached, the last attempt is sent again and waits for a cheaper network. All are
+    looked at, batch by batch: what was signed and is refused at that most is found stuck again in each run, however
+    many of it there are.
     """
-    stuck = _read_stuck(_stuck_ids(signers, settings.CHAIN_RPC_BATCH_SIZE))
+    able = dict(signers)
+    taken, after = 0, (0, -1)
+    while stuck := _read_stuck(_stuck_ids(able, settings.CHAIN_RPC_BATCH_SIZE, after)):
+        taken += _replace(stuck, able, terms, chain)
+        last = stuck[-1].row
+        after = (last.wallet_id or 0, last.nonce or 0)
+    return taken
+
+
+def _replace(stuck: Sequence[_Stuck], signers: dict[Wallet, Signer], terms: BroadcastTerms, chain: Chain) -> int:
+    """Replace a batch; return how many a node has taken.
+
+    :param signers: who turns out not to be able to sign is taken out.
+    """
     attempts: list[Attempt] = []
     capped: list[Transaction] = []
-    for wallet, signer in signers.items():
+    for wallet, signer in list(signers.items()):
         mined = terms.nonces[wallet.address].latest
         planned: list[tuple[_Stuck, UnsignedTransfer]] = []
         for each in stuck:
@@ -109,6 +125,7 @@ def replace_stuck(signers: Mapping[Wallet, Signer], terms: BroadcastTerms, chain
             signed = sign_transfers(signer, [transfer for _, transfer in planned])
         except SignerUnavailableError as error:
             logger.error("Wallet %s can't sign: %s", wallet, error)  # noqa: TRY400 (no traceback near keys)
+            del signers[wallet]
             continue
         attempts += [
             signed_attempt(each.row, wallet, transfer, result, each.purpose)
@@ -163,7 +180,12 @@ def _tell_capped(found: Sequence[int], quote: FeeQuote) -> None:
         set_wait_reason(dict.fromkeys(capped, WaitReason.NETWORK_FEE), stages=[Stage.SIGNED, Stage.BROADCAST])
 
 
-def _stuck_ids(wallets: Iterable[Wallet], limit: int) -> list[int]:
+def _stuck_ids(wallets: Iterable[Wallet], limit: int, after: tuple[int, int] = (0, -1)) -> list[int]:
+    """Return the next of what is stuck, in the order of wallets and nonces.
+
+    :param after: the wallet's id and the nonce of the last one that was looked at.
+    """
+    after_wallet, after_nonce = after
     with connection.cursor() as cursor:
         cursor.execute(
             _STUCK,
@@ -171,6 +193,8 @@ def _stuck_ids(wallets: Iterable[Wallet], limit: int) -> list[int]:
                 "wallets": [wallet.pk for wallet in wallets],
                 "head": Block.newest_number() or 0,
                 "blocks": settings.REPLACE_AFTER_BLOCKS,
+                "after_wallet": after_wallet,
+                "after_nonce": after_nonce,
                 "limit": limit,
             },
         )

@@ -16,6 +16,10 @@ from transactions.models import Block, Transaction, Wallet
 from transactions.services.blocks import walked_and_final
 from transactions.states import Kind, Status, WalletRole
 
+PAUSED_REASON_LENGTH_MAX = 500
+FOUND = "Found by the desk:\n"
+"""What the desk's own part of why a wallet is paused begins with. What staff have said, in one line, stands before."""
+
 
 @dataclass(frozen=True, slots=True)
 class Opening:
@@ -114,14 +118,20 @@ def load_wallets_signer(wallet: Wallet) -> Signer:
 def pause_wallet(wallet: Wallet, reason: str, now: dt.datetime, *, again: bool = False) -> None:
     """Let nothing more be signed for a wallet until staff resume it; what was sent before goes on.
 
-    :param again: whether one that is paused already gets this reason instead of its own.
+    :param again: whether it is the desk that has found a reason, which is told of a paused wallet too: beside why staff
+        have paused it, and instead of what the desk found before.
     """
-    reason = reason[:500]
     with db_transaction.atomic():
-        rows = Wallet.objects.filter(pk=wallet.pk)
-        rows = rows.exclude(paused_at__isnull=False, paused_reason=reason) if again else rows.filter(paused_at=None)
-        if rows.update(paused_at=now, paused_reason=reason):
-            raise_alert(kind=AlertKind.WALLET_PAUSED, subject=wallet.address, message=reason, now=now)
+        # Locked, so that nobody who resumes it just now is left with the alert.
+        row = Wallet.objects.select_for_update(no_key=True).get(pk=wallet.pk)
+        if again:
+            staffs_words = row.paused_reason.partition(FOUND)[0].strip()
+            reason = f"{staffs_words} {FOUND}{reason}".lstrip()
+        elif row.paused_at is not None:
+            return
+        row.paused_at, row.paused_reason = row.paused_at or now, reason[:PAUSED_REASON_LENGTH_MAX]
+        row.save(update_fields=["paused_at", "paused_reason"])
+        raise_alert(kind=AlertKind.WALLET_PAUSED, subject=wallet.address, message=reason, now=now)
 
 
 def _journal_of_opening(wallet: Wallet, opening: Opening) -> JournalDraft:

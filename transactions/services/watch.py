@@ -14,6 +14,7 @@ from accounts.services.alerts import raise_alert, raise_or_resolve, resolve_aler
 from transactions.chain.client import Chain, get_chain
 from transactions.chain.exceptions import ChainError
 from transactions.models import Transaction, Wallet
+from transactions.services.unclear import only_unclear, without_unclear
 from transactions.states import Kind, Stage, Status, WaitReason
 
 logger = logging.getLogger(__name__)
@@ -60,10 +61,11 @@ def watch_payments(now: dt.datetime) -> None:
     late = pending.filter(kind=Kind.SWEEP, accepted_at__lt=now - SWEEP_PATIENCE).count()
     message = f"{late} sweeps were ordered more than an hour ago and are not final. They can be called off."
     _tell_stuck("sweeps", message if late else "", now)
-    waiting = Transaction.objects.filter(
-        stage=Stage.ACCEPTED, wait_reason__in=NEED_PEOPLE, accepted_at__lt=now - PATIENCE
-    )
-    counts = dict(waiting.order_by().values_list("wait_reason").annotate(Count("pk")))
+    waiting = Transaction.objects.filter(stage=Stage.ACCEPTED, accepted_at__lt=now - PATIENCE)
+    clear = without_unclear(waiting.filter(wait_reason__in=NEED_PEOPLE))
+    counts = dict(clear.order_by().values_list("wait_reason").annotate(Count("pk")))
+    # Only the first of them are marked so, a batch at a time.
+    counts[WaitReason.UNCLEAR.value] = only_unclear(waiting).count()
     for reason in NEED_PEOPLE:
         count = counts.get(reason.value, 0)
         message = f"{count} payments have waited for more than {PATIENCE.seconds // 60} minutes: {reason.label}."
@@ -89,13 +91,18 @@ def watch_retired_wallets(now: dt.datetime) -> None:
 
 
 def watch_keys(now: dt.datetime, *, chain: Chain | None = None) -> None:
-    """Raise an alert for each key that is no wallet's and has sent transactions; resolve those of other keys.
+    """Raise an alert for each key that is no wallet's and has sent transactions; resolve those whose it is by now.
 
-    A database that was restored from a backup doesn't know the wallets that were added after it. What staff have
-    acknowledged is told again when the key has sent more.
+    A database that was restored from a backup doesn't know the wallets that were added after it. That a key is not here
+    says nothing: another machine may have it. What staff have acknowledged is told again when the key has sent more.
     """
+    told = Alert.objects.filter(kind=AlertKind.NONCE_DRIFT, subject__endswith=NO_WALLET, resolved_at=None)
+    wallets = set(Wallet.objects.values_list("address", flat=True))
+    for subject in told.values_list("subject", flat=True):
+        if subject.removesuffix(NO_WALLET) in wallets:
+            resolve_alert(kind=AlertKind.NONCE_DRIFT, subject=subject, now=now)
     try:
-        keys = sorted(key_addresses() - set(Wallet.objects.values_list("address", flat=True)))
+        keys = sorted(key_addresses() - wallets)
         counts = (chain or get_chain()).view(keys, with_finalized=False).nonces if keys else {}
     except (AccountsError, ChainError) as error:
         logger.warning("Whether keys without a wallet have sent anything can't be told now: %s", error)
@@ -109,9 +116,6 @@ def watch_keys(now: dt.datetime, *, chain: Chain | None = None) -> None:
         )
         if not Alert.objects.filter(subject=subject, message=message, acknowledged_at__isnull=False).exists():
             raise_alert(kind=AlertKind.NONCE_DRIFT, subject=subject, message=message, now=now)
-    told = Alert.objects.filter(kind=AlertKind.NONCE_DRIFT, subject__endswith=NO_WALLET, resolved_at=None)
-    for subject in told.exclude(subject__in=sent).values_list("subject", flat=True):
-        resolve_alert(kind=AlertKind.NONCE_DRIFT, subject=subject, now=now)
 
 
 def _tell_stuck(subject: str, message: str, now: dt.datetime) -> None:

@@ -28,7 +28,8 @@ from transactions.exceptions import AccountLockedError, NotCancellableError, Que
 from transactions.forms import PaymentForm, missing_funds
 from transactions.queries import is_cancel, payment_of_key, same_payment_since
 from transactions.services.limits import REFUSED_BY_POLICY, Limits, check_limits, limits_of
-from transactions.states import Stage, WaitReason
+from transactions.services.unclear import may_be_paid
+from transactions.states import Stage
 from transactions.wording import is_cancellable, tell
 
 SAME_PAYMENT_WITHIN = dt.timedelta(days=1)
@@ -110,7 +111,7 @@ def payment_cancel(request: PageRequest, transaction_id: int) -> HttpResponse:
     context = {
         "payment": detail,
         "is_sent": detail["stage"] in (Stage.SIGNED, Stage.BROADCAST),
-        "may_be_paid": detail["wait_reason"] == WaitReason.UNCLEAR,
+        "may_be_paid": may_be_paid(dt.datetime.fromisoformat(detail["accepted_at"])),
     }
     return render(request, "transactions/transaction_cancel.html", context)
 

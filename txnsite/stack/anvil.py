@@ -55,6 +55,7 @@ class Anvil(Server):
         self.name = name
         self.port = port or free_port()
         self.state_dir = state_dir
+        self._block_time_seconds = block_time_seconds
         self._scratch = log_path.with_suffix(".scratch")
         self._calls = itertools.count(1)
         argv = [str(_binary()), "--host", LOOPBACK, "--port", str(self.port), "--quiet"]
@@ -84,6 +85,18 @@ class Anvil(Server):
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError, StackError):
             return isinstance(self.rpc("eth_chainId"), str)
         return False
+
+    def stop(self) -> None:
+        """Stop it in good order, after a last block if it mines by itself, in time.
+
+        While it mines it would keep what a block did, but not the block: nonces used and ether moved by nothing.
+        """
+        if self._block_time_seconds is not None:
+            with contextlib.suppress(OSError, http.client.HTTPException, ValueError, StackError):
+                self.set_block_time(0)
+                # Waits for the one that it may be at.
+                self.mine()
+        super().stop()
 
     def rpc(self, method: str, *params: object) -> Any:
         """Return the result of one JSON-RPC call.
