@@ -97,12 +97,12 @@ def watch_keys(now: dt.datetime, *, chain: Chain | None = None) -> None:
     says nothing: another machine may have it. What staff have acknowledged is told again when the key has sent more.
     """
     told = Alert.objects.filter(kind=AlertKind.NONCE_DRIFT, subject__endswith=NO_WALLET, resolved_at=None)
-    wallets = set(Wallet.objects.values_list("address", flat=True))
     for subject in told.values_list("subject", flat=True):
-        if subject.removesuffix(NO_WALLET) in wallets:
+        if Wallet.objects.filter(address=subject.removesuffix(NO_WALLET)).exists():
             resolve_alert(kind=AlertKind.NONCE_DRIFT, subject=subject, now=now)
     try:
-        keys = sorted(key_addresses() - wallets)
+        own = key_addresses()
+        keys = sorted(own - set(Wallet.objects.filter(address__in=own).values_list("address", flat=True)))
         counts = (chain or get_chain()).view(keys, with_finalized=False).nonces if keys else {}
     except (AccountsError, ChainError) as error:
         logger.warning("Whether keys without a wallet have sent anything can't be told now: %s", error)
