@@ -72,6 +72,12 @@ class MoreThanFoundError(TransactionsError):
     code = "more_than_found"
 
 
+class MoreThanMissingError(TransactionsError):
+    """Less is missing at this address."""
+
+    code = "more_than_missing"
+
+
 class NonceNotUnknownError(TransactionsError):
     """No node knows a transaction that used this wallet's next nonce."""
 

@@ -94,6 +94,7 @@ KINDS: dict[type[Exception], Kind] = {
     transactions.MayBePaidError: Kind(409, "May have been paid already"),
     transactions.WalletStateError: Kind(409, "Wallet's state doesn't allow that"),
     transactions.MoreThanFoundError: Kind(409, "Less than that beyond the books"),
+    transactions.MoreThanMissingError: Kind(409, "Less than that missing"),
     transactions.NonceNotUnknownError: Kind(409, "Nothing to identify"),
     transactions.NotTheSamePaymentError: Kind(422, "Not the same payment"),
     transactions.QueueFullError: Kind(429, "Too many payments wait"),

@@ -18,6 +18,7 @@ class JournalKind(models.TextChoices):
     DEPOSIT = "deposit", "deposit credited"
     DEPOSIT_REVERSAL = "deposit_reversal", "deposit reversed"
     FOUND = "found", "ether found at an address"
+    MISSING = "missing", "ether missing at an address"
     REVERSAL = "reversal", "settlement reversed"
     LOSS = "loss", "loss covered by the desk"
     RECOVERY = "recovery", "covered loss recovered"

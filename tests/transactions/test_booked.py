@@ -3,12 +3,16 @@
 import zlib
 
 import pytest
+from django.db import connections
 from pytest_django.fixtures import Settings
 
-from accounts.models import Alert
+from accounts.models import Account, Alert
 from tests.chain.harness import fresh_signer
 from tests.desk import ETHER, NOW, Desk, make_officer
+from transactions.chain.bodies import read_transfers
+from transactions.chain.types import BlockTransfer
 from transactions.models import BlockContent, BookedTransfer, Deposit, Wallet
+from transactions.services import booked
 from transactions.services.found import book_found
 from transactions.services.reserves import prove_reserves
 from transactions.services.sweep import order_move
@@ -167,3 +171,29 @@ class TestWhatNobodyKnows:
         desk.follow()
         opened.refresh_from_db()
         assert (opened.opened_at_block, hashes(), Alert.objects.count()) == (11, [], 0)
+
+
+def test_blocks_are_unpacked_while_no_account_is_locked(
+    desk: Desk, opened: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment = desk.accept()
+    desk.broadcast()
+    go_on(desk)
+    accounts = Account.objects.count()
+    other = connections.create_connection("default")
+
+    def read_and_lock(body: bytes) -> list[BlockTransfer]:
+        with other.cursor() as cursor:
+            cursor.execute("SELECT id FROM accounts_account FOR UPDATE NOWAIT")
+            locked.append(len(cursor.fetchall()))
+        return read_transfers(body)
+
+    locked: list[int] = []
+    monkeypatch.setattr(booked, "read_transfers", read_and_lock)
+    desk.chain.reorg(len(desk.chain.blocks) - 10, back_to_pool=True)
+    desk.follow()
+    other.close()
+    payment.refresh_from_db()
+    assert payment.reversals == 1
+    assert len(locked) > 6
+    assert set(locked) == {accounts}

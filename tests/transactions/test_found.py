@@ -407,7 +407,7 @@ class TestAtOnce:
         come(desk, wallet)
         make_officer()
         is_booking = Event()
-        require = found._require_found
+        require = found._require
 
         def require_late(*arguments: Any) -> None:
             require(*arguments)
@@ -420,7 +420,7 @@ class TestAtOnce:
             finally:
                 connections.close_all()
 
-        monkeypatch.setattr(found, "_require_found", require_late)
+        monkeypatch.setattr(found, "_require", require_late)
         with ThreadPoolExecutor(1) as thread:
             booked = thread.submit(book_elsewhere)
             assert is_booking.wait(20)

@@ -83,6 +83,8 @@ def wait_for_a_waiter() -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         with connection.cursor() as cursor:
+            # A database transaction sees the connections of its first look, else.
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
             cursor.execute("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pg_backend_pid() = "
                            "ANY(pg_blocking_pids(pid)))")  # fmt: skip
             if cursor.fetchone()[0]:

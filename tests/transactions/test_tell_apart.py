@@ -1,6 +1,7 @@
 """Staff tell what an unknown transaction was; or that none of it is ours, where no node can tell what it was."""
 
 import datetime as dt
+import uuid
 
 import pytest
 from django.utils import timezone
@@ -8,11 +9,14 @@ from django.utils import timezone
 from accounts.exceptions import ReasonRequiredError
 from accounts.models import AuditEvent
 from tests.desk import ETHER, GWEI, NOW, Desk, make_address, make_user, stages
-from tests.transactions.test_nonces import STRANGER, send_elsewhere
+from tests.transactions.test_found import come
+from tests.transactions.test_nonces import STRANGER, go_on, send_elsewhere
 from transactions.chain import ChainUnavailableError
 from transactions.exceptions import NonceNotUnknownError, NotTheSamePaymentError
 from transactions.models import Transaction, Wallet
+from transactions.services.found import book_missing
 from transactions.services.nonces import PATIENCE
+from transactions.services.reserves import prove_reserves
 from transactions.services.tell_apart import find_untold, identify_nonce, pass_over
 from transactions.services.wallet_care import pause, resume
 
@@ -123,6 +127,13 @@ def say_none_of_ours(desk: Desk, *, reason: str = "looked into it") -> range:
     return nonces
 
 
+def differences(desk: Desk) -> list[str]:
+    """Return what the proof of reserves finds."""
+    proof = prove_reserves(chain=desk.chain)
+    assert proof.holdings is not None, proof.not_compared
+    return [difference.rule for difference in proof.report.differences]
+
+
 class TestPassOver:
     """EIP-7702: an authorization uses up a nonce without a transaction; a pool's transaction may never be mined."""
 
@@ -144,6 +155,37 @@ class TestPassOver:
         desk.assert_books_balance()
         event = AuditEvent.objects.get(action="wallet.nonces_passed_over")
         assert (event.reason, event.details) == ("looked into it", {"first_nonce": 0, "last_nonce": 0})
+
+    @pytest.mark.django_db(transaction=True)
+    def test_what_was_passed_over_is_no_difference_and_what_it_has_moved_is_one_until_it_is_written_off(
+        self, desk: Desk
+    ) -> None:
+        """An authorization lets somebody else's transaction take what the wallet has."""
+        desk.accept()
+        desk.run_to_the_end()
+        payment = desk.accept(2 * ETHER, to=make_address())
+        desk.chain.use_up_nonce(desk.wallet.address)
+        wait_for_staff(desk)
+        say_none_of_ours(desk)
+        resume_wallet(desk)
+        desk.run_to_the_end()
+        go_on(desk, 12)
+        assert desk.chain.paid(payment.to_public_address) == [2 * ETHER]
+        assert differences(desk) == []
+
+        come(desk, desk.wallet, -ETHER)
+        go_on(desk, 12)
+        assert [each.partition(" at block")[0] for each in differences(desk)] == ["its balance"]
+        book_missing(
+            actor=make_user(),
+            wallet_id=desk.wallet.pk,
+            amount_in_wei=ETHER,
+            reason="taken",
+            request_id=str(uuid.uuid4()),
+            now=NOW,
+            chain=desk.chain,
+        )
+        assert differences(desk) == []
 
     def test_what_waits_in_a_pool_is_replaced(self, desk: Desk) -> None:
         """A stranger's transaction that no block takes, by whoever has the key."""

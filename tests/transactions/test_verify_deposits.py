@@ -216,35 +216,3 @@ def test_a_sweep_that_took_too_little(desk: Desk) -> None:
         cursor.execute("UPDATE accounts_entry SET amount_in_wei = amount_in_wei - 1 WHERE account_id = %s AND"
                        " amount_in_wei > 0", [source.account_id])  # fmt: skip
     assert f"payment #{row.pk} (SETTLED)" in {difference.subject for difference in about_deposits()}
-
-
-def book_as_found(*entries: tuple[int, int]) -> Journal:
-    post(now=NOW, journals=[JournalDraft(JournalKind.FOUND, "a form", entries)])
-    return Journal.objects.get(kind=JournalKind.FOUND)
-
-
-def test_what_was_found_belongs_to_whom_its_address_is_for(desk: Desk) -> None:
-    address = desk.add_deposit_address()
-    funding = system_account(AccountKind.EXTERNAL_FUNDING).pk
-    book_as_found((desk.account.pk, 5), (address.account_id, -5))
-    post(now=NOW, journals=[
-        JournalDraft(JournalKind.FOUND, "another form", [(funding, 5), (desk.wallet.account_id, -5)])
-    ])  # fmt: skip
-    assert check_books().is_clean
-
-
-@pytest.mark.parametrize("to", ["another", "funding", "nobody's address", "two"])
-def test_what_was_found_and_given_to_others(desk: Desk, to: str) -> None:
-    address, other = desk.add_deposit_address().account_id, make_account().pk
-    funding = system_account(AccountKind.EXTERNAL_FUNDING).pk
-    entries = {
-        "another": [(other, 5), (address, -5)],
-        "funding": [(funding, 5), (address, -5)],
-        "nobody's address": [(desk.account.pk, 5), (funding, -5)],
-        "two": [(desk.account.pk, 3), (other, 2), (address, -5)],
-    }[to]
-    journal = book_as_found(*entries)
-    [difference] = about_deposits()
-    assert difference.rule == "what was found belongs to whom its address is for"
-    assert difference.subject == f"journal #{journal.pk} (found)"
-    assert difference.found == " ".join(f"{account}:{wei}" for account, wei in sorted(entries, key=lambda row: row[1]))

@@ -1,21 +1,28 @@
 """Wallets: registered once, with what the chain knows of them; and whether the node follows our chain at all."""
 
 import datetime as dt
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import Any
 
 import pytest
+from django.db import connections
 from pytest_django.fixtures import Settings
 
 from accounts.keys import sign_transfers
+from accounts.ledger import post
 from accounts.models import Account, Alert, AlertKind, Journal
 from accounts.services.alerts import resolve_alert
 from tests.chain.harness import fresh_signer, transfer
 from tests.desk import ETHER, NOW, Desk, make_address
 from tests.fakes.chain import FakeChain
+from tests.transactions.test_reorg_races import wait_for_a_waiter
 from transactions.chain import ChainUnavailableError
-from transactions.exceptions import ChainMismatchError
+from transactions.exceptions import ChainMismatchError, WalletStateError
 from transactions.models import Block, Deposit, Wallet
+from transactions.services import wallets
 from transactions.services.match import require_matching_chain
-from transactions.services.wallets import pause_wallet, register_wallet, sending_wallets
+from transactions.services.wallets import find_opening, open_wallet, pause_wallet, register_wallet, sending_wallets
 
 LATER = NOW + dt.timedelta(minutes=1)
 
@@ -53,6 +60,83 @@ class TestRegister:
         assert (journal.kind, journal.source) == ("wallet_funding", f"opening {signer.address}")
         # The walk has begun below the head, so that nothing that came meanwhile is missed.
         assert set(Block.objects.values_list("number", flat=True)) == set(range(7))
+
+    @pytest.mark.django_db
+    @pytest.mark.parametrize("question", ["balances", "nonces"])
+    def test_none_is_opened_by_two_branches(self, monkeypatch: pytest.MonkeyPatch, question: str) -> None:
+        chain, address = FakeChain(), fresh_signer().address
+        chain.mine(20)
+        asked = getattr(chain, question)
+
+        def ask_and_reorg(*arguments: Any, **options: Any) -> Any:
+            answer = asked(*arguments, **options)
+            chain.reorg(20)
+            return answer
+
+        monkeypatch.setattr(chain, question, ask_and_reorg)
+        with pytest.raises(WalletStateError, match=r"chain has changed meanwhile. Try again in a minute"):
+            register_wallet(address, chain=chain)
+        assert not Wallet.objects.exists()
+
+    @pytest.mark.django_db
+    def test_nor_by_a_node_on_another_branch_than_was_walked(self, desk: Desk) -> None:
+        desk.mine(20)
+        desk.chain.reorg(20)
+        with pytest.raises(WalletStateError, match="chain has changed"):
+            register_wallet(fresh_signer().address, chain=desk.chain)
+        assert Wallet.objects.get() == desk.wallet
+
+    @pytest.mark.django_db
+    def test_nor_by_a_block_that_was_undone_meanwhile(self, desk: Desk) -> None:
+        desk.mine(20)
+        address = fresh_signer().address
+        opening = find_opening(address, desk.chain)
+        desk.chain.reorg(20)
+        desk.follow()
+        with pytest.raises(WalletStateError, match="chain has changed"):
+            open_wallet(address, opening)
+        assert Wallet.objects.get() == desk.wallet
+
+    @pytest.mark.django_db(transaction=True)
+    def test_a_reorg_that_comes_then_waits_and_finds_the_wallet(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch, settings: Settings
+    ) -> None:
+        settings.CONFIRMATIONS = 4
+        address = fresh_signer().address
+        desk.chain.set_balance(address, ETHER)
+        desk.mine(10)
+        desk.take_in()
+        opening = find_opening(address, desk.chain)
+        assert opening.block_number == 6
+        desk.chain.reorg(6)
+
+        def follow() -> None:
+            try:
+                desk.follow()
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(1) as thread:
+
+            def post_late(**drafts: Any) -> None:
+                followed.append(thread.submit(follow))
+                wait_for_a_waiter()
+                post(**drafts)
+
+            followed: list[Future[None]] = []
+            monkeypatch.setattr(wallets, "post", post_late)
+            wallet = open_wallet(address, opening)
+            followed[0].result(timeout=20)
+        wallet.refresh_from_db()
+        assert wallet.opened_at_block == 4, "what comes from there on is a deposit"
+
+    @pytest.mark.django_db
+    def test_before_the_first_walk_any_block_will_do(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        chain, address = FakeChain(), fresh_signer().address
+        chain.mine(20)
+        monkeypatch.setattr("transactions.services.blocks.advisory_lock", lambda *_: nullcontext(False))
+        assert register_wallet(address, chain=chain).opened_at_block == 10
+        assert not Block.objects.exists()
 
     def test_blocks_that_were_taken_in_without_it_are_taken_in_again(self, desk: Desk, settings: Settings) -> None:
         settings.CONFIRMATIONS = 2

@@ -15,7 +15,7 @@ from accounts.admin import cells
 from accounts.admin.base import ReadOnlyAdmin, as_number, staff_user
 from accounts.models import Account, AuditEvent, User
 from transactions.addresses import parse_address
-from transactions.admin import found_page
+from transactions.admin import found_pages
 from transactions.admin.wallet_pages import STEPS, SWEPT_AT_ONCE_MAX, change_state, identify, pass_over, sweep
 from transactions.exceptions import BadAddressError
 from transactions.models import Deposit, ReservesReport, Transaction, Wallet
@@ -129,14 +129,22 @@ class WalletAdmin(ReadOnlyAdmin):
         return staff_user(request).has_perm("transactions.operate_wallet")
 
     def has_book_permission(self, request: HttpRequest) -> bool:
-        """Say whether somebody may book ether that was found: it credits an account."""
+        """Say whether somebody may book ether that was found, which credits an account, or that is missing."""
         return self.has_operate_permission(request) and staff_user(request).has_perm("accounts.adjust_account")
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
         return [
             path("sweep/", view(self.sweep_page), name="transactions_wallet_sweep"),
-            path("<int:wallet_id>/found/", view(self.found_page), name="transactions_wallet_found"),
+            *(
+                path(
+                    f"<int:wallet_id>/{sign.name}/",
+                    view(self.book_page),
+                    {"sign": sign},
+                    f"transactions_wallet_{sign.name}",
+                )
+                for sign in (found_pages.FOUND, found_pages.MISSING)
+            ),
             path("<int:wallet_id>/identify/", view(self.identify_page), name="transactions_wallet_identify"),
             path("<int:wallet_id>/pass-over/", view(self.pass_over_page), name="transactions_wallet_pass_over"),
             *(
@@ -155,8 +163,8 @@ class WalletAdmin(ReadOnlyAdmin):
     def pass_over_page(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
         return pass_over(self, request, wallet_id)
 
-    def found_page(self, request: HttpRequest, wallet_id: int) -> HttpResponse:
-        return found_page.book(self, request, wallet_id)
+    def book_page(self, request: HttpRequest, wallet_id: int, sign: found_pages.Sign) -> HttpResponse:
+        return found_pages.book(self, request, wallet_id, sign)
 
     def sweep_page(self, request: HttpRequest) -> HttpResponse:
         return sweep(self, request)

@@ -8,7 +8,7 @@ from transactions.models.payments import Transaction
 from transactions.models.policies import AccountPolicy, AllowedRecipient
 from transactions.models.queue import Queue
 from transactions.models.reserves import ReservesReport
-from transactions.models.wallets import Wallet
+from transactions.models.wallets import PassedNonce, Wallet
 
 __all__ = [
     "AccountPolicy",
@@ -19,6 +19,7 @@ __all__ = [
     "BlockContent",
     "BookedTransfer",
     "Deposit",
+    "PassedNonce",
     "Queue",
     "ReservesReport",
     "Transaction",

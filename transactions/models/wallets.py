@@ -108,3 +108,22 @@ class Wallet(models.Model):
     def takes_payments(self) -> bool:
         """Say whether payments may leave it."""
         return self.role == WalletRole.HOT and self.paused_at is None and self.draining_at is None
+
+
+class PassedNonce(models.Model):
+    """A nonce of which no node can tell anything, and staff say that what uses it is none of the desk's.
+
+    It has no row among the transactions, unless it had to be used up by a no-op.
+    """
+
+    wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="+", editable=False)
+    nonce = models.BigIntegerField(editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(name="transactions_passednonce_passed_once", fields=["wallet", "nonce"]),
+            models.CheckConstraint(name="transactions_passednonce_not_negative", condition=Q(nonce__gte=0)),
+        ]
+
+    def __str__(self) -> str:
+        return f"Nonce {self.nonce} of {self.wallet_id}"

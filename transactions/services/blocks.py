@@ -14,7 +14,7 @@ from transactions.chain.exceptions import ChainForkError
 from transactions.chain.types import BlockHeader
 from transactions.models import Block, Deposit, Transaction
 from transactions.services import deposits
-from transactions.services.booked import keep_booked
+from transactions.services.booked import find_booked, keep_booked
 from transactions.services.moves import move_transactions
 from transactions.services.reverse import reverse_settlements, tell_of_found_ether
 from transactions.states import DepositStatus, Stage
@@ -132,10 +132,12 @@ def _change_branch(chain: Chain, head: BlockHeader, from_number: int) -> list[in
         undone = dict(Block.objects.filter(number__gt=fork_number).values_list("number", "hash"))
         Block.objects.filter(number__gt=fork_number).delete()
         _save(path)
+        # While no account is locked: it takes long, and whoever waits for one gives up after five seconds.
+        booked = find_booked(fork_number, undone)
         # Their rows before any account, as who settles one of them at this moment locks them.
         taken_back = _take_back(fork_number)
         deposits.take_back(fork_number, timezone.now())
-        keep_booked(fork_number, undone, timezone.now())
+        keep_booked(fork_number, booked, timezone.now())
         if final_lost is not None:
             tell_of_found_ether(final_lost, timezone.now())
         return taken_back

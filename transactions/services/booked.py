@@ -8,7 +8,8 @@ books what is new, and only that.
 import datetime as dt
 import logging
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from accounts.models import AlertKind
 from accounts.services.alerts import raise_alert
@@ -20,34 +21,55 @@ from transactions.models import BlockContent, BookedTransfer, Wallet
 logger = logging.getLogger(__name__)
 
 
-def keep_booked(fork_number: int, undone: Mapping[int, str], now: dt.datetime) -> None:
-    """Let wallets be opened at the fork that were opened above it, and keep what is in their books from above it.
+@dataclass(frozen=True, slots=True)
+class BookedAbove:
+    """What the books have of transfers above a fork, and by wallet the numbers of blocks that nobody can look into."""
 
-    Run it in the database transaction that records the new branch.
+    hashes: frozenset[str]
+    unknown: Mapping[Wallet, Sequence[int]]
+
+
+def find_booked(fork_number: int, undone: Mapping[int, str]) -> BookedAbove:
+    """Return what is in the books of wallets that were opened above the fork.
+
+    It unpacks whole blocks, which takes long: run it in the database transaction that records the new branch, before
+    that locks an account, and after it has deleted the blocks of the old one. Who opens a wallet, or books what was
+    found at one, waits for their rows: so none is opened above the fork any more.
 
     :param undone: the hashes, by number, of the blocks above the fork that have left the chain.
     """
-    opened = Wallet.objects.select_for_update(no_key=True).filter(opened_at_block__gt=fork_number).order_by("pk")
+    opened = Wallet.objects.filter(opened_at_block__gt=fork_number).order_by("pk")
     wallets = {wallet.address.lower(): wallet for wallet in opened}
-    if not wallets:
-        return
     booked: set[str] = set()
     known: set[int] = set()
-    for number, transfers in _read(undone):
+    for number, transfers in _read(undone) if wallets else ():
         known.add(number)
         booked |= {
             transfer.hash
             for transfer in transfers
             if transfer.to_address in wallets and wallets[transfer.to_address].opened_at_block >= number
         }
+    unknown = {
+        wallet: [number for number in range(fork_number + 1, wallet.opened_at_block + 1) if number not in known]
+        for wallet in wallets.values()
+    }
+    return BookedAbove(frozenset(booked), unknown)
+
+
+def keep_booked(fork_number: int, booked: BookedAbove, now: dt.datetime) -> None:
+    """Let wallets be opened at the fork that were opened above it, and keep what is in their books from above it.
+
+    Run it in the database transaction that records the new branch.
+    """
     BookedTransfer.objects.bulk_create(
-        [BookedTransfer(transaction_hash=hash_) for hash_ in sorted(booked)], ignore_conflicts=True
+        [BookedTransfer(transaction_hash=hash_) for hash_ in sorted(booked.hashes)], ignore_conflicts=True
     )
-    for wallet in wallets.values():
-        unknown = [number for number in range(fork_number + 1, wallet.opened_at_block + 1) if number not in known]
-        if unknown:
-            _tell_of_unknown(wallet, unknown, now)
-    Wallet.objects.filter(pk__in=[wallet.pk for wallet in wallets.values()]).update(opened_at_block=fork_number)
+    for wallet, numbers in booked.unknown.items():
+        if numbers:
+            _tell_of_unknown(wallet, numbers, now)
+    ids = sorted(wallet.pk for wallet in booked.unknown)
+    list(Wallet.objects.select_for_update(no_key=True).filter(pk__in=ids).order_by("pk"))
+    Wallet.objects.filter(pk__in=ids).update(opened_at_block=fork_number)
 
 
 def _read(undone: Mapping[int, str]) -> Iterator[tuple[int, list[BlockTransfer]]]:
@@ -61,7 +83,7 @@ def _read(undone: Mapping[int, str]) -> Iterator[tuple[int, list[BlockTransfer]]
         yield content.number, transfers
 
 
-def _tell_of_unknown(wallet: Wallet, numbers: list[int], now: dt.datetime) -> None:
+def _tell_of_unknown(wallet: Wallet, numbers: Sequence[int], now: dt.datetime) -> None:
     message = (
         f"A reorg has undone blocks from {numbers[0]} on, of which not all were stored; what came in them is in the "
         "books of this wallet. If it comes again, it is booked a second time. Check the ledger: the wallet has less "

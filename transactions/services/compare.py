@@ -58,19 +58,29 @@ WHERE %(id)s::bigint IS NULL OR wallet.id = %(id)s
 ORDER BY wallet.id
 """
 
-# Nonces are given out without gaps from the first one on: as many rows as from there to the last.
+# Nonces are given out without gaps from the first one on: as many rows as from there to the last. Of those that staff
+# have passed over, which have no row, the chain's count alone says whether they are used.
 _NONCES = """
 SELECT wallet_id, min(nonce) AS first, max(nonce) FILTER (WHERE is_mined) AS last,
        count(*) FILTER (WHERE is_mined) AS used
 FROM (SELECT wallet_id, nonce, stage IN ('MINED', 'SETTLED') AND block_number <= %(number)s AS is_mined
-      FROM transactions_transaction WHERE nonce IS NOT NULL) AS numbered
+      FROM transactions_transaction WHERE nonce IS NOT NULL
+      UNION ALL
+      SELECT passed.wallet_id, passed.nonce, passed.nonce < counted.nonces
+      FROM unnest(%(addresses)s::text[], %(counts)s::bigint[]) AS counted(address, nonces)
+      JOIN transactions_wallet AS wallet ON wallet.address = counted.address
+      JOIN transactions_passednonce AS passed ON passed.wallet_id = wallet.id
+      WHERE NOT EXISTS (SELECT FROM transactions_transaction AS row
+                        WHERE row.wallet_id = passed.wallet_id AND row.nonce = passed.nonce)) AS numbered
 GROUP BY wallet_id
 """
 _NONCE_ROWS = """
 SELECT number AS nonce, row.id AS transaction, row.stage, row.block_number AS block
 FROM generate_series(%(from)s::bigint, %(to)s::bigint) AS number
 LEFT JOIN transactions_transaction AS row ON row.wallet_id = %(id)s AND row.nonce = number
-WHERE coalesce(row.stage IN ('MINED', 'SETTLED') AND row.block_number <= %(number)s, FALSE) <> (number < %(count)s)
+LEFT JOIN transactions_passednonce AS passed ON passed.wallet_id = %(id)s AND passed.nonce = number
+WHERE (row.id IS NOT NULL OR passed.id IS NULL)
+  AND coalesce(row.stage IN ('MINED', 'SETTLED') AND row.block_number <= %(number)s, FALSE) <> (number < %(count)s)
 ORDER BY number LIMIT 20
 """
 
@@ -158,7 +168,12 @@ def _compare_balance(cursor: CursorWrapper, report: Report, holdings: Holdings, 
 
 
 def _compare_nonces(cursor: CursorWrapper, report: Report, holdings: Holdings, wallets: Sequence[Booked]) -> None:
-    rows_of = {row["wallet_id"]: row for row in fetch(cursor, _NONCES, {"number": holdings.block_number})}
+    parameters = {
+        "number": holdings.block_number,
+        "addresses": list(holdings.nonces),
+        "counts": list(holdings.nonces.values()),
+    }
+    rows_of = {row["wallet_id"]: row for row in fetch(cursor, _NONCES, parameters)}
     for wallet in wallets:
         count = holdings.nonces.get(wallet.address)
         rows = rows_of.get(wallet.id, {"first": wallet.next_nonce, "last": None, "used": 0})

@@ -27,12 +27,17 @@ ANOTHER_BRANCH = "The node has another branch of the chain than the desk has wal
 
 _IS_BEHIND = """
 SELECT EXISTS (
-    SELECT FROM unnest(%s::text[], %s::bigint[]) AS counted(address, nonces)
+    SELECT FROM unnest(%(addresses)s::text[], %(counts)s::bigint[]) AS counted(address, nonces)
     JOIN transactions_wallet AS wallet ON wallet.address = counted.address
     WHERE wallet.next_nonce < counted.nonces
        OR EXISTS (SELECT FROM transactions_transaction AS row
                   WHERE row.wallet_id = wallet.id AND row.nonce < counted.nonces
                     AND row.stage IN ('SIGNED', 'BROADCAST'))
+       -- A node on another branch may have told of that block.
+       OR EXISTS (SELECT FROM transactions_transaction AS row
+                  WHERE row.wallet_id = wallet.id AND row.stage = 'MINED' AND row.block_number <= %(number)s
+                    AND NOT EXISTS (SELECT FROM transactions_block AS block
+                                    WHERE block.number = row.block_number AND block.hash = row.block_hash))
 )
 """
 
@@ -41,7 +46,7 @@ SELECT EXISTS (
 class Holdings:
     """What the node said of one block: balances in wei, and counts of transactions, by address.
 
-    Counts only of wallets that may have sent anything.
+    Of many wallets only those are counted that may have sent anything.
     """
 
     block_number: int
@@ -68,11 +73,13 @@ def read_holdings(
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     wallets = Wallet.objects.all()
-    while (holdings := _read_at(chain, _choose_block(chain, block_number), wallets, on_progress)) is None:
+    # Whoever else sent from an address that never did left a trace in its balance: that alone is asked for.
+    sending = wallets.filter(Q(role=WalletRole.HOT) | Q(next_nonce__gt=0))
+    while (holdings := _read_at(chain, _choose_block(chain, block_number), wallets, sending, on_progress)) is None:
         if time.monotonic() >= deadline:
             raise ChainUnavailableError(ANOTHER_BRANCH)
         time.sleep(TICK_SECONDS)
-    while _is_behind(holdings) and time.monotonic() < deadline:
+    while is_behind(holdings) and time.monotonic() < deadline:
         time.sleep(TICK_SECONDS)
     return holdings
 
@@ -86,12 +93,28 @@ def read_holding(chain: Chain, wallet: Wallet) -> Holdings:
         opened after that block.
     """
     block = _choose_block(chain, None)
-    holdings = _read_at(chain, block, Wallet.objects.filter(pk=wallet.pk))
+    alone = Wallet.objects.filter(pk=wallet.pk)
+    holdings = _read_at(chain, block, alone, alone)
     if holdings is None:
         raise ChainUnavailableError(ANOTHER_BRANCH)
     if wallet.address not in holdings.balances:
         raise ChainUnavailableError(f"Block {block.number} can be compared, and the wallet was opened after it.")
     return holdings
+
+
+def is_behind(holdings: Holdings) -> bool:
+    """Say whether the block holds transactions of the counted wallets that the desk has not found in it yet."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _IS_BEHIND,
+            {
+                "addresses": list(holdings.nonces),
+                "counts": list(holdings.nonces.values()),
+                "number": holdings.block_number,
+            },
+        )
+        (behind,) = cursor.fetchone()
+    return bool(behind)
 
 
 def _choose_block(chain: Chain, wanted: int | None) -> Block:
@@ -116,13 +139,18 @@ def _choose_block(chain: Chain, wanted: int | None) -> Block:
 
 
 def _read_at(
-    chain: Chain, block: Block, wallets: QuerySet[Wallet], on_progress: Callable[[int], None] = lambda _wallets: None
+    chain: Chain,
+    block: Block,
+    wallets: QuerySet[Wallet],
+    sending: QuerySet[Wallet],
+    on_progress: Callable[[int], None] = lambda _wallets: None,
 ) -> Holdings | None:
-    """Return what wallets have at a block; None when the node has another block of that number."""
+    """Return what wallets have at a block, and how much the sending ones have sent.
+
+    None when the node has another block of that number.
+    """
     if not _has(chain, block):
         return None
-    # Whoever else sent from an address that never did left a trace in its balance: that alone is asked for.
-    sending = wallets.filter(Q(role=WalletRole.HOT) | Q(next_nonce__gt=0))
     senders = set(sending.values_list("address", flat=True))
     opened = wallets.filter(opened_at_block__lte=block.number).order_by("pk")
     balances: dict[str, int] = {}
@@ -139,14 +167,6 @@ def _read_at(
 def _has(chain: Chain, block: Block) -> bool:
     header = chain.headers([block.number]).get(block.number)
     return header is not None and header.hash == block.hash
-
-
-def _is_behind(holdings: Holdings) -> bool:
-    """Say whether the block holds transactions of the wallets that the desk has not found in it yet."""
-    with connection.cursor() as cursor:
-        cursor.execute(_IS_BEHIND, [list(holdings.nonces), list(holdings.nonces.values())])
-        (is_behind,) = cursor.fetchone()
-    return bool(is_behind)
 
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:

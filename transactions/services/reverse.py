@@ -89,21 +89,27 @@ def recoveries_of(sources: Sequence[str]) -> list[JournalDraft]:
 
 
 def tell_of_found_ether(lost: Block, now: dt.datetime) -> None:
-    """Raise the alert for what was booked as found after a final block that has left the chain: it may be gone too.
+    """Raise the alerts for ether that was booked as found, or missing, after a final block that has left the chain.
 
-    No row says in which block such ether came, so staff have to look.
+    The one may be gone too, and the other back. No row says in which block such ether came or went, so staff look.
     """
-    made_at = dt.datetime.fromtimestamp(lost.timestamp, dt.UTC)
-    booked = Journal.objects.filter(kind=JournalKind.FOUND, created_at__gte=made_at).order_by("pk")
-    ids = list(booked.values_list("pk", flat=True)[: NAMED_MAX + 1])
-    if not ids:
-        return
-    named = ", ".join(f"#{journal_id}" for journal_id in ids[:NAMED_MAX]) + (", …" if len(ids) > NAMED_MAX else "")
-    message = (
-        f"A reorg has undone blocks from {lost.number} on, final ones among them. Ether that was booked as found since "
-        f"may be gone with them: journals {named}. Check the ledger: a wallet of theirs has less than its books then."
-    )
-    raise_alert(kind=AlertKind.DEEP_REORG, subject=f"ether found, block {lost.number}", message=message, now=now)
+    for kind, doubt, sign in (
+        (JournalKind.FOUND, "may be gone with them", "less"),
+        (JournalKind.MISSING, "may be back", "more"),
+    ):
+        made_at = dt.datetime.fromtimestamp(lost.timestamp, dt.UTC)
+        booked = Journal.objects.filter(kind=kind, created_at__gte=made_at).order_by("pk")
+        ids = list(booked.values_list("pk", flat=True)[: NAMED_MAX + 1])
+        if not ids:
+            continue
+        named = ", ".join(f"#{journal_id}" for journal_id in ids[:NAMED_MAX]) + (", …" if len(ids) > NAMED_MAX else "")
+        message = (
+            f"A reorg has undone blocks from {lost.number} on, final ones among them. Ether that was booked as "
+            f"{kind.value} since {doubt}: journals {named}. Check the ledger: a wallet of theirs has {sign} than its "
+            "books then."
+        )
+        subject = f"ether {kind.value}, block {lost.number}"
+        raise_alert(kind=AlertKind.DEEP_REORG, subject=subject, message=message, now=now)
 
 
 def _alert(moved: Sequence[int], made_up: Mapping[str, int], now: dt.datetime) -> None:

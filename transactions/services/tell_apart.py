@@ -10,7 +10,7 @@ from accounts.services.audit import clean_reason, record_audit
 from transactions.chain.client import Chain, get_chain
 from transactions.chain.types import MinedTransaction
 from transactions.exceptions import NonceNotUnknownError, NotTheSamePaymentError
-from transactions.models import Transaction, Wallet
+from transactions.models import PassedNonce, Transaction, Wallet
 from transactions.services.attempts import insert_attempts
 from transactions.services.moves import move_transactions
 from transactions.services.nonces import claim_next_nonce, is_payment, take_in_stranger, unsigned_attempt
@@ -97,6 +97,7 @@ def pass_over(*, actor: User, wallet_id: int, nonces: range, reason: str, chain:
         rows = Wallet.objects.filter(pk=wallet.pk, next_nonce=nonces.start, paused_at__isnull=False)
         if untold != nonces or not rows.update(next_nonce=nonces.stop):
             raise NonceNotUnknownError("What is unknown has changed meanwhile. Look again.")
+        PassedNonce.objects.bulk_create([PassedNonce(wallet=wallet, nonce=nonce) for nonce in nonces])
         details = {"first_nonce": nonces.start, "last_nonce": nonces.stop - 1}
         record_audit(actor=actor, action="wallet.nonces_passed_over", target=wallet, reason=reason, details=details)
 

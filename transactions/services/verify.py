@@ -17,6 +17,7 @@ from accounts.services.verify import (
 )
 from transactions.services.verify_deposits import TABLES as DEPOSIT_TABLES
 from transactions.services.verify_deposits import check_deposits
+from transactions.services.verify_found import check_found
 from transactions.services.verify_losses import check_losses
 
 ROWS_AT_ONCE = 20_000
@@ -117,7 +118,8 @@ def check_books_of(cursor: CursorWrapper, report: Report, on_progress: OnProgres
       and network fee off the wallet.
     - A failed one has its hold released, and a settlement only for the network fee that a revert burned.
     - No hold or settlement belongs to a payment that doesn't exist.
-    - Deposits: see `check_deposits`. What the desk made up for: see `check_losses`.
+    - Deposits: see `check_deposits`. What staff found or missed: see `check_found`. What the desk made up for: see
+      `check_losses`.
 
     :param cursor: of `read_snapshot`.
     """
@@ -126,6 +128,7 @@ def check_books_of(cursor: CursorWrapper, report: Report, on_progress: OnProgres
     for table, kind, noun in _OWNED:
         _check_owners(cursor, report, on_progress, table, kind, noun)
     check_deposits(cursor, report, on_progress)
+    check_found(cursor, report)
     check_losses(cursor, report)
 
 

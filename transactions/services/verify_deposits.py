@@ -1,7 +1,7 @@
 """Prove the books of deposits: each credit has its journal, each that a reorg has undone its reversal, and no other is.
 
 What staff book by hand and what a wallet held when it was opened are journals of `wallet_funding` too; those of a
-deposit are known by its transaction's hash. What staff found at an address is held against whom the address is for.
+deposit are known by its transaction's hash.
 """
 
 from typing import Any
@@ -63,22 +63,6 @@ WHERE journal.id BETWEEN %(first)s AND %(last)s
 ORDER BY journal.id
 """
 
-# What staff found at an address is owed to its account, or at a hot wallet the desk's own.
-_FOUND = """
-SELECT journal.id,
-       string_agg(entry.account_id || ':' || entry.amount_in_wei, ' ' ORDER BY entry.amount_in_wei) AS entries
-FROM accounts_journal AS journal LEFT JOIN accounts_entry AS entry ON entry.journal_id = journal.id
-WHERE journal.kind = 'found' AND journal.id BETWEEN %(first)s AND %(last)s
-GROUP BY journal.id
-HAVING count(*) <> 2 OR NOT EXISTS (
-    SELECT FROM transactions_wallet AS wallet
-    LEFT JOIN accounts_account AS funding ON funding.kind = 'external_funding'
-    WHERE wallet.account_id = min(entry.account_id) FILTER (WHERE entry.amount_in_wei < 0)
-      AND coalesce(wallet.credits_id, funding.id) = min(entry.account_id) FILTER (WHERE entry.amount_in_wei > 0)
-)
-ORDER BY journal.id
-"""
-
 
 def check_deposits(cursor: CursorWrapper, report: Report, on_progress: OnProgress) -> None:
     """Check deposits against the ledger; add what is wrong to the report.
@@ -87,7 +71,6 @@ def check_deposits(cursor: CursorWrapper, report: Report, on_progress: OnProgres
       it belongs to, or to external funding where it came to a hot wallet.
     - Each credit but that of a deposit which is credited now has its reversal, the same entries the other way round.
     - No such journal belongs to no credit of a deposit.
-    - What was found at an address was booked from it to whom it belongs.
 
     :param cursor: of `read_snapshot`.
     """
@@ -103,9 +86,6 @@ def check_deposits(cursor: CursorWrapper, report: Report, on_progress: OnProgres
             rule = "a journal of a deposit belongs to one of its credits"
             subject = f"journal #{row['id']} ({row['kind']})"
             report.add(Difference(rule, subject, f"a credit of deposit {row['source']}", "no such credit"))
-        for row in fetch(cursor, _FOUND, {"first": first, "last": last}):
-            rule, subject = "what was found belongs to whom its address is for", f"journal #{row['id']} (found)"
-            report.add(Difference(rule, subject, "a wallet's account below zero, its owner's above", row["entries"]))
         on_progress(last - first + 1)
 
 

@@ -21,7 +21,7 @@ def add_wallet(*, actor: User | None, address: str, chain: Chain | None = None) 
     """Let the desk pay from an address whose key it has; what it holds is booked as funding.
 
     :param address: in EIP-55 form.
-    :raises WalletStateError: when it is a wallet already.
+    :raises WalletStateError: when it is a wallet already, or the chain has changed meanwhile.
     :raises AccountsError: when no signer has its key, or it can't be opened.
     :raises ChainError: when no node answers.
     """

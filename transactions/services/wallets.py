@@ -12,10 +12,12 @@ from accounts.ledger import JournalDraft, post, system_account
 from accounts.models import Account, AccountKind, AlertKind, JournalKind
 from accounts.services.alerts import raise_alert
 from transactions.chain.client import Chain, get_chain
+from transactions.exceptions import WalletStateError
 from transactions.models import Block, Transaction, Wallet
 from transactions.services.blocks import walked_and_final
 from transactions.states import Kind, Status, WalletRole
 
+CHAIN_CHANGED = "The chain has changed meanwhile. Try again in a minute."
 PAUSED_REASON_LENGTH_MAX = 500
 FOUND = "Found by the desk:\n"
 """What the desk's own part of why a wallet is paused begins with. What staff have said, in one line, stands before."""
@@ -23,11 +25,15 @@ FOUND = "Found by the desk:\n"
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What an address held and how many transactions it had sent, at a block that is final."""
+    """What an address held and how many transactions it had sent, at a block that is final.
+
+    Of a key that was made just now nothing was asked: any block will do, so it has no hash.
+    """
 
     block_number: int
     balance_in_wei: int
     nonce_count: int
+    block_hash: str | None = None
 
 
 def register_wallet(address: str, *, chain: Chain | None = None) -> Wallet:
@@ -37,6 +43,7 @@ def register_wallet(address: str, *, chain: Chain | None = None) -> Wallet:
 
     :param address: in EIP-55 form; its key must be in the keystore for it to send.
     :raises ChainError: when the node doesn't answer.
+    :raises WalletStateError: when the chain has changed meanwhile.
     """
     existing = Wallet.objects.filter(address=address).first()
     if existing is not None:
@@ -48,18 +55,25 @@ def find_opening(address: str, chain: Chain) -> Opening:
     """Return what an address held and had sent at a block that is final.
 
     :raises ChainError: when the node doesn't answer.
+    :raises WalletStateError: when the chain has changed meanwhile.
     """
     number = walked_and_final(chain)
-    return Opening(
-        block_number=number,
-        balance_in_wei=chain.balances([address], block_number=number)[address],
-        nonce_count=chain.nonces([address], block_number=number)[address],
-    )
+    before = chain.headers([number]).get(number)
+    balance = chain.balances([address], block_number=number)[address]
+    nonce_count = chain.nonces([address], block_number=number)[address]
+    # Else one answer could be of another branch than the other, or of another node's.
+    if before is None or chain.headers([number]).get(number) != before:
+        raise WalletStateError(CHAIN_CHANGED)
+    return Opening(number, balance, nonce_count, before.hash)
 
 
 @db_transaction.atomic
 def open_wallet(address: str, opening: Opening) -> Wallet:
-    """Return the wallet of an address, made with its ledger account if it is new."""
+    """Return the wallet of an address, made with its ledger account if it is new.
+
+    :raises WalletStateError: when the block of its opening is not the chain's any more.
+    """
+    _require_chains(opening)
     account = Account.objects.create(kind=AccountKind.HOT_WALLET, name=f"Hot wallet {address}")
     number = opening.block_number
     wallet, created = Wallet.objects.get_or_create(
@@ -74,6 +88,19 @@ def open_wallet(address: str, opening: Opening) -> Wallet:
     # Those blocks may have been searched before there was this wallet to find.
     Block.objects.filter(number__gt=number).update(intake_from=None, taken_in_at=None)
     return wallet
+
+
+def _require_chains(opening: Opening) -> None:
+    """Refuse an opening by a block that a reorg has undone; one that is about to waits, and finds the wallet.
+
+    :raises WalletStateError: then.
+    """
+    if opening.block_hash is None or not Block.objects.exists():
+        # Before the first walk no reorg can undo anything.
+        return
+    block = Block.objects.filter(number=opening.block_number, hash=opening.block_hash)
+    if block.select_for_update(no_key=True).first() is None:
+        raise WalletStateError(CHAIN_CHANGED)
 
 
 def wallets_to_compare() -> list[Wallet]:
