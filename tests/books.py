@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from accounts.models import Account, AccountKind, Entry, Hold, HoldStatus, Journal, JournalKind
 from tests.fakes.chain import FakeChain
-from transactions.models import Attempt, Deposit, Transaction, Wallet
+from transactions.models import Attempt, Deposit, PassedNonce, Transaction, Wallet
 from transactions.states import DepositStatus, FailureReason, Kind, Purpose, Stage, Status
 
 HOLD_STATUS_BY_STATUS = {
@@ -106,6 +106,9 @@ def _check_reversals(rows: Sequence[Transaction], settlements: Mapping[str, dict
 def _expected_settlement(row: Transaction) -> dict[int, int]:
     """Return the entries that a payment's settlement must have, by account id."""
     if row.stage != Stage.SETTLED or row.wallet is None or row.nonce is None:
+        return {}
+    if row.failure_reason == FailureReason.DISPLACED and row.block_number is None:
+        assert PassedNonce.objects.filter(wallet=row.wallet, nonce=row.nonce).exists(), f"{row}: given up without it"
         return {}
     burned = row.transaction_fee_blockchain_in_wei
     assert burned is not None, f"{row}: settled without its network fee"

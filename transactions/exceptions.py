@@ -84,6 +84,12 @@ class NonceNotUnknownError(TransactionsError):
     code = "nonce_not_unknown"
 
 
+class NotDisplacedError(TransactionsError):
+    """Nothing unknown has used this transaction's nonce for good."""
+
+    code = "not_displaced"
+
+
 class NotTheSamePaymentError(TransactionsError):
     """This payment doesn't wait to be sent, or is to pay something else than the transaction did."""
 

@@ -94,7 +94,7 @@ _WAITS: dict[str, _Words] = {
     ),
     WaitReason.NONCE: _Words(
         "Waiting for our staff",
-        "Another transaction of our wallet took this payment's place in line. Nothing of it was sent; our staff have "
+        "Something else took this payment's place in line, and we can't find that the payment was made. Our staff have "
         "to look at it. Your money stays reserved meanwhile.",
     ),
     WaitReason.KEY: _Words(
@@ -171,7 +171,7 @@ _FAILURES: dict[str, _Words] = {
     ),
     FailureReason.DISPLACED: _Words(
         "The payment was not carried out",
-        "Another transaction of our wallet took its place in line, so that it can never reach the recipient.",
+        "Something else took its place in line, so that it can never reach the recipient.",
         "If you still want to pay, make a new payment.",
     ),
     FailureReason.EXPIRED: _Words(

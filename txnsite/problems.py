@@ -96,6 +96,7 @@ KINDS: dict[type[Exception], Kind] = {
     transactions.MoreThanFoundError: Kind(409, "Less than that beyond the books"),
     transactions.MoreThanMissingError: Kind(409, "Less than that missing"),
     transactions.NonceNotUnknownError: Kind(409, "Nothing to identify"),
+    transactions.NotDisplacedError: Kind(409, "Not displaced for good"),
     transactions.NotTheSamePaymentError: Kind(422, "Not the same payment"),
     transactions.QueueFullError: Kind(429, "Too many payments wait"),
     transactions.AmountAbovePolicyError: Kind(422, "More than the policy allows", "transaction_amount_in_wei"),

@@ -207,6 +207,13 @@ def end(rows: Rows, payment: Transaction, **columns: Any) -> None:
     change(payment, stage=Stage.SETTLED, status=Status.FAILED, settled_at=NOW, **columns)
 
 
+def give_up(rows: Rows, payment: Transaction, *, of: Transaction | None = None, **columns: Any) -> None:
+    """End a payment whose nonce, or another one's, is passed over."""
+    passed = of or payment
+    PassedNonce.objects.create(wallet=passed.wallet, nonce=passed.nonce)
+    end(rows, payment, **columns)
+
+
 def pay_by(rows: Rows, **attempt: Any) -> None:
     """Call the mined payment successful, by an attempt that isn't such a one as pays it."""
     rows.add_attempt(rows.mined, **attempt)
@@ -430,6 +437,13 @@ BREAKS: dict[str, list[Break]] = {
         lambda rows: pay_by(rows, purpose="cancel"),
         lambda rows: pay_by(rows, hash=tx_hash(98)),
     ],
+    "transactions_transaction_given_up_with_its_nonce": [
+        lambda rows: end(rows, rows.signed, failure_reason="displaced"),
+        lambda rows: end(rows, rows.broadcast, failure_reason="displaced"),
+        lambda rows: give_up(rows, rows.broadcast, failure_reason="cancelled"),
+        lambda rows: give_up(rows, rows.broadcast, failure_reason="displaced", block_number=7),
+        lambda rows: give_up(rows, rows.broadcast, of=rows.signed, failure_reason="displaced"),
+    ],
     "transactions_transaction_never_deleted": [
         lambda rows: Transaction.objects.filter(pk=rows.accepted.pk).delete(),
         lambda rows: execute("DELETE FROM transactions_transaction WHERE id = %s", rows.successful.pk),
@@ -610,6 +624,7 @@ def test_what_the_rules_leave_free(rows: Rows) -> None:
     change(rows.accepted, wait_reason="node", checks_done=1, next_check_at=None, needs_attention=True)
     change(rows.mined, stage=Stage.BROADCAST, transaction_fee_blockchain_in_wei=None, mined_at=None, **NO_BLOCK)
     change(rows.successful, needs_attention=True)
+    give_up(rows, rows.signed, failure_reason="displaced")
     change(rows.open_approval, decided_by=make_user(), **APPROVED)
     change(rows.review, stage=Stage.ACCEPTED, approved_at=NOW, next_check_at=NOW)
     change(rows.approved.transaction, stage=Stage.ACCEPTED, approved_at=NOW)

@@ -15,7 +15,7 @@ from tasks.exceptions import TasksError
 from tasks.staff import RECONCILED_AT_ONCE_MAX, start_reconciliation
 from transactions.addresses import parse_address
 from transactions.admin.attempts import AttemptInline
-from transactions.admin.payment_pages import cancel
+from transactions.admin.payment_pages import cancel, give_up
 from transactions.exceptions import BadAddressError
 from transactions.models import Attempt, Transaction, Wallet
 from transactions.states import Status
@@ -96,6 +96,7 @@ class TransactionAdmin(ReadOnlyAdmin):
         return [
             path("<int:transaction_id>/reconcile/", reconcile, name="transactions_transaction_reconcile"),
             path("<int:transaction_id>/cancel/", view(self.cancel_page), name="transactions_transaction_cancel"),
+            path("<int:transaction_id>/give-up/", view(self.give_up_page), name="transactions_transaction_give_up"),
             *super().get_urls(),
         ]
 
@@ -104,6 +105,13 @@ class TransactionAdmin(ReadOnlyAdmin):
 
     def cancel_page(self, request: HttpRequest, transaction_id: int) -> HttpResponse:
         return cancel(self, request, transaction_id)
+
+    def has_give_up_permission(self, request: HttpRequest) -> bool:
+        """Say whether somebody may give up a transaction and its nonce, which ends a payment and concerns a wallet."""
+        return self.has_cancel_permission(request) and staff_user(request).has_perm("transactions.operate_wallet")
+
+    def give_up_page(self, request: HttpRequest, transaction_id: int) -> HttpResponse:
+        return give_up(self, request, transaction_id)
 
     @admin.action(description="Reconcile now", permissions=["reconcile"])
     def reconcile(self, request: HttpRequest, queryset: QuerySet[Transaction]) -> HttpResponse | None:
@@ -131,6 +139,7 @@ class TransactionAdmin(ReadOnlyAdmin):
         return {
             "may_reconcile": self.has_reconcile_permission(request),
             "may_cancel": self.has_cancel_permission(request),
+            "may_give_up": self.has_give_up_permission(request),
         }
 
     @admin.display(description="#", ordering="id")

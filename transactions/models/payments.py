@@ -198,6 +198,11 @@ class Transaction(models.Model):
         return self.stage == Stage.REVIEW
 
     @property
+    def may_be_displaced(self) -> bool:
+        """Say whether staff may have to give it up: its nonce was used, and by nothing that the desk knows."""
+        return self.stage in (Stage.SIGNED, Stage.BROADCAST) and self.wait_reason == WaitReason.NONCE
+
+    @property
     def ledger_source(self) -> str:
         """Return what its hold and its settlement are known by in the ledger; a reversal starts another round."""
         return f"{self.pk}.{self.reversals}" if self.reversals else str(self.pk)

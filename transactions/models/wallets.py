@@ -113,7 +113,8 @@ class Wallet(models.Model):
 class PassedNonce(models.Model):
     """A nonce of which no node can tell anything, and staff say that what uses it is none of the desk's.
 
-    It has no row among the transactions, unless it had to be used up by a no-op.
+    It has no row among the transactions, unless it had to be used up by a no-op, or was given up with what was signed
+    for it.
     """
 
     wallet = models.ForeignKey(Wallet, on_delete=models.PROTECT, related_name="+", editable=False)

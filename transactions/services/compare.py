@@ -58,9 +58,12 @@ WHERE %(id)s::bigint IS NULL OR wallet.id = %(id)s
 ORDER BY wallet.id
 """
 
+# What staff have given up: it is in no block, and the chain has used its nonce all the same.
+_IS_GIVEN_UP = "row.stage = 'SETTLED' AND row.block_number IS NULL"
+
 # Nonces are given out without gaps from the first one on: as many rows as from there to the last. Of those that staff
-# have passed over, which have no row, the chain's count alone says whether they are used.
-_NONCES = """
+# have passed over, which have no row or one that was given up, the chain's count alone says whether they are used.
+_NONCES = f"""
 SELECT wallet_id, min(nonce) AS first, max(nonce) FILTER (WHERE is_mined) AS last,
        count(*) FILTER (WHERE is_mined) AS used
 FROM (SELECT wallet_id, nonce, stage IN ('MINED', 'SETTLED') AND block_number <= %(number)s AS is_mined
@@ -71,15 +74,16 @@ FROM (SELECT wallet_id, nonce, stage IN ('MINED', 'SETTLED') AND block_number <=
       JOIN transactions_wallet AS wallet ON wallet.address = counted.address
       JOIN transactions_passednonce AS passed ON passed.wallet_id = wallet.id
       WHERE NOT EXISTS (SELECT FROM transactions_transaction AS row
-                        WHERE row.wallet_id = passed.wallet_id AND row.nonce = passed.nonce)) AS numbered
+                        WHERE row.wallet_id = passed.wallet_id AND row.nonce = passed.nonce
+                          AND NOT ({_IS_GIVEN_UP}))) AS numbered
 GROUP BY wallet_id
 """
-_NONCE_ROWS = """
+_NONCE_ROWS = f"""
 SELECT number AS nonce, row.id AS transaction, row.stage, row.block_number AS block
 FROM generate_series(%(from)s::bigint, %(to)s::bigint) AS number
 LEFT JOIN transactions_transaction AS row ON row.wallet_id = %(id)s AND row.nonce = number
 LEFT JOIN transactions_passednonce AS passed ON passed.wallet_id = %(id)s AND passed.nonce = number
-WHERE (row.id IS NOT NULL OR passed.id IS NULL)
+WHERE NOT (passed.id IS NOT NULL AND (row.id IS NULL OR {_IS_GIVEN_UP}))
   AND coalesce(row.stage IN ('MINED', 'SETTLED') AND row.block_number <= %(number)s, FALSE) <> (number < %(count)s)
 ORDER BY number LIMIT 20
 """

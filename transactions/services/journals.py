@@ -36,7 +36,7 @@ class Settled:
     @property
     def rounds(self) -> list[str]:
         """Return what its holds and settlements are known by, one for each time that it was followed."""
-        return [str(self.id), *(f"{self.id}.{number}" for number in range(1, self.reversals + 1))]
+        return rounds_of(self.id, self.reversals)
 
     @property
     def is_paid(self) -> bool:
@@ -54,6 +54,11 @@ class Settled:
         if self.purpose == Purpose.CANCEL:
             return FailureReason.CANCELLED.value
         return FailureReason.DISPLACED.value if self.purpose == Purpose.STRANGER else FailureReason.REVERTED.value
+
+
+def rounds_of(row_id: int, reversals: int) -> list[str]:
+    """Return what a transaction's holds and settlements are known by, one for each time that it was followed."""
+    return [str(row_id), *(f"{row_id}.{number}" for number in range(1, reversals + 1))]
 
 
 OPPOSITE = (AccountKind.FEE_INCOME, AccountKind.NETWORK_FEES, AccountKind.EXTERNAL_FUNDING)

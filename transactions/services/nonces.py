@@ -8,13 +8,14 @@ pauses, and staff tell. Until then nothing that was accepted before goes out, fr
 
 import datetime as dt
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
 from django.db import connection
 from django.db import transaction as db_transaction
-from django.db.models import F, Q
+from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
+from django.db.models.functions import Random
 from django.utils import timezone
 
 from accounts.keys import Signer, UnsignedTransfer, sign_transfers
@@ -27,9 +28,9 @@ from transactions.chain.types import FeeQuote, MinedTransaction, NonceCount
 from transactions.models import Attempt, Transaction, Wallet
 from transactions.services.attempts import insert_attempts, signed_attempt
 from transactions.services.pricing import PLAIN_GAS, price_transfer
-from transactions.services.send import send_attempts
+from transactions.services.send import send_attempts, set_wait_reason
 from transactions.services.wallets import pause_wallet
-from transactions.states import UNSIGNED, Kind, Purpose, Stage
+from transactions.states import UNSIGNED, Kind, Purpose, Stage, WaitReason
 from txnsite.faults import fault_point
 
 logger = logging.getLogger(__name__)
@@ -74,30 +75,41 @@ def note_strangers(wallet: Wallet, count: NonceCount, now: dt.datetime) -> None:
 def explain_used_nonces(wallet: Wallet, nonce_count: int, head_number: int, chain: Chain) -> None:
     """Find out what used up the nonces of payments for which none of our receipts has turned up in long.
 
-    What it was becomes an attempt like any other: watched, and settled for what it is once it is final.
+    What it was becomes an attempt like any other: watched, and settled for what it is once it is final. What no node
+    can tell is flagged for staff, and asked for again with later blocks.
 
     :raises ChainError: when the node doesn't answer.
     """
-    rows = {
-        row.nonce: row
-        for row in Transaction.objects.filter(
-            wallet=wallet,
-            nonce__lt=nonce_count,
-            stage__in=[Stage.SIGNED, Stage.BROADCAST],
-        ).order_by("nonce")[:AT_ONCE]
-    }
-    attempts = Attempt.objects.filter(transaction__in=rows.values())
-    young = attempts.filter(signed_block__gt=head_number - settings.CONFIRMATIONS)
-    for nonce in young.values_list("nonce", flat=True):
-        rows.pop(nonce, None)
+    young = Attempt.objects.filter(transaction=OuterRef("pk"), signed_block__gt=head_number - settings.CONFIRMATIONS)
+    missing = Transaction.objects.filter(
+        ~Exists(young), wallet=wallet, nonce__lt=nonce_count, stage__in=[Stage.SIGNED, Stage.BROADCAST]
+    )
+    # What waits for staff may do so for ever: it is asked for after the rest, and in turns.
+    turn = Case(When(wait_reason=WaitReason.NONCE, then=Random()), default=Value(-1.0))
+    rows = {row.nonce: row for row in missing.order_by(turn, "nonce")[:AT_ONCE] if row.nonce is not None}
     if not rows:
         return
-    known = set(attempts.values_list("hash", flat=True))
-    for nonce, mined in chain.transactions_of(wallet.address, [nonce for nonce in rows if nonce is not None]).items():
+    known = set(Attempt.objects.filter(transaction__in=rows.values()).values_list("hash", flat=True))
+    found = chain.transactions_of(wallet.address, sorted(rows))
+    for nonce, mined in found.items():
         if mined.hash not in known:
             with db_transaction.atomic():
                 insert_attempts([unsigned_attempt(rows[nonce], wallet, mined)])
                 _tell_of_stranger(wallet, mined)
+    untold = {nonce: row.pk for nonce, row in rows.items() if nonce not in found and not row.may_be_displaced}
+    _flag_untold(untold, wallet, head_number, chain)
+
+
+def _flag_untold(row_ids: Mapping[int, int], wallet: Wallet, head_number: int, chain: Chain) -> None:
+    """Flag what waits for staff to be given up: its nonce was used so long ago that no receipt is merely late.
+
+    :param row_ids: by nonce.
+    """
+    if not row_ids:
+        return
+    used = chain.nonces([wallet.address], block_number=max(0, head_number - settings.CONFIRMATIONS))[wallet.address]
+    lost = {row_id: WaitReason.NONCE for nonce, row_id in row_ids.items() if nonce < used}
+    set_wait_reason(lost, stages=[Stage.SIGNED, Stage.BROADCAST])
 
 
 def is_payment(row: Transaction, mined: MinedTransaction) -> bool:

@@ -33,7 +33,8 @@ WITH judged AS (
                 WHEN payment.status = 'SUCCESSFUL' THEN 'settled' ELSE 'released' END AS hold_status_expected,
            CASE WHEN payment.status = 'SUCCESSFUL'
                          OR payment.failure_reason IN ('reverted', 'cancelled', 'displaced')
-                    THEN payment.transaction_fee_blockchain_in_wei
+                    -- In no block: cancelled before it was signed, or given up.
+                    THEN coalesce(payment.transaction_fee_blockchain_in_wei, 0)
                          + CASE WHEN attempt.purpose = 'stranger' AND payment.succeeded_on_chain
                                     THEN attempt.value_in_wei
                                 WHEN payment.kind IN ('payment', 'sweep') AND payment.status = 'SUCCESSFUL'

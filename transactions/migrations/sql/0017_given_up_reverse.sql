@@ -1,0 +1,2 @@
+DROP TRIGGER transactions_transaction_given_up_with_its_nonce ON transactions_transaction;
+DROP FUNCTION transactions_require_passed_nonce();
