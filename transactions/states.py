@@ -115,11 +115,11 @@ MOVES: dict[Stage, dict[Stage, str]] = {
     Stage.SIGNED: {
         Stage.BROADCAST: "a node has it",
         Stage.MINED: "found in a block after a crash",
-        Stage.SETTLED: "given up: nobody can tell what used its nonce",
+        Stage.SETTLED: "given up, as nobody can tell what used its nonce",
     },
     Stage.BROADCAST: {
         Stage.MINED: "receipt found",
-        Stage.SETTLED: "given up: nobody can tell what used its nonce",
+        Stage.SETTLED: "given up, as nobody can tell what used its nonce",
     },
     Stage.MINED: {
         Stage.SETTLED: "deep enough and canonical, ledger posted",

@@ -19,6 +19,7 @@ from transactions.models import (
     Approval,
     Attempt,
     Deposit,
+    PassedNonce,
     Queue,
     ReservesReport,
     Transaction,

@@ -4,14 +4,14 @@ import pytest
 from django.conf import settings
 
 from accounts.exceptions import ReasonRequiredError
-from accounts.models import AuditEvent, Journal, JournalKind
-from accounts.services.verify import Report
-from tests.desk import ETHER, GWEI, NOW, Desk, credit, make_address, make_user, stages
+from accounts.ledger import JournalDraft, post, system_account
+from accounts.models import AccountKind, AuditEvent, Journal, JournalKind
+from tests.desk import ETHER, NOW, Desk, credit, make_address, make_user, stages
 from tests.transactions.test_nonces import go_on, send_elsewhere
 from tests.transactions.test_tell_apart import differences
 from transactions.chain import ChainUnavailableError
 from transactions.exceptions import NotDisplacedError, TransactionNotFoundError
-from transactions.models import Attempt, PassedNonce, Transaction
+from transactions.models import Attempt, PassedNonce, Transaction, Wallet
 from transactions.services import displaced
 from transactions.services.displaced import give_up
 from transactions.services.nonces import AT_ONCE
@@ -76,7 +76,8 @@ class TestFlagged:
 
     def test_what_a_node_tells_later_is_settled_by_itself(self, desk: Desk) -> None:
         payment = sent(desk)
-        stranger = send_elsewhere(desk, 0, tip_in_wei=50 * GWEI)
+        stranger = send_elsewhere(desk, 0)
+        desk.chain.mine(only=[stranger])
         desk.chain.blocks_remembered = -1
         go_on(desk, FINAL + 1)
         payment.refresh_from_db()
@@ -191,8 +192,9 @@ class TestGivenUp:
         desk.assert_books_balance()
 
     def test_a_no_op_at_a_nonce_that_was_passed_over_before(self, desk: Desk) -> None:
-        type(desk.wallet).objects.update(next_nonce=1)
+        Wallet.objects.update(next_nonce=1)
         PassedNonce.objects.create(wallet=desk.wallet, nonce=0)
+        desk.accept()
         desk.broadcast()
         fill = lose_nonce(desk, Transaction.objects.get(kind="fill"))
         say(desk, fill)
@@ -202,7 +204,8 @@ class TestGivenUp:
     def test_what_the_desk_has_made_up_for_it_takes_back(self, desk: Desk) -> None:
         """A refund that a reorg has undone after its owner had spent it, and then the nonce is lost."""
         payment = sent(desk, 60 * ETHER)
-        stranger = send_elsewhere(desk, 0, tip_in_wei=50 * GWEI)
+        stranger = send_elsewhere(desk, 0)
+        desk.chain.mine(only=[stranger])
         go_on(desk, 2 * FINAL)
         payment.refresh_from_db()
         assert (payment.status, payment.transaction_hash) == ("FAILED", stranger)
@@ -221,13 +224,14 @@ class TestGivenUp:
         assert desk.account.available_balance_in_wei == 10 * ETHER
         desk.assert_books_balance()
 
+    @pytest.mark.django_db(transaction=True)
     def test_a_settlement_of_what_was_given_up_is_found_by_the_check_of_the_books(self, desk: Desk) -> None:
         payment = lose_nonce(desk, sent(desk))
         say(desk, payment)
-        found = check_of_books()
-        assert found.is_clean
-        credit_wallet_as_if_settled(desk, payment)
-        assert [each.rule for each in check_of_books().differences] == ["the settlement of a FAILED payment"]
+        assert check_books().differences == []
+        entries = [(desk.wallet.account_id, 1), (system_account(AccountKind.NETWORK_FEES).pk, -1)]
+        post(now=NOW, journals=[JournalDraft(JournalKind.SETTLEMENT, str(payment.pk), entries)])
+        assert [each.rule for each in check_books().differences] == ["the settlement of a FAILED payment"]
 
     def test_a_reorg_of_the_blocks_around_it_leaves_it_as_it_is(self, desk: Desk) -> None:
         payment = lose_nonce(desk, sent(desk))
@@ -271,7 +275,7 @@ class TestRefused:
 
     def test_when_a_node_can_tell_what_used_its_nonce(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         payment = sent(desk)
-        send_elsewhere(desk, 0, tip_in_wei=50 * GWEI)
+        desk.chain.mine(only=[send_elsewhere(desk, 0)])
         monkeypatch.setattr("transactions.services.follow.explain_used_nonces", lambda *_args: None)
         go_on(desk, FINAL)
         with pytest.raises(NotDisplacedError, match="A node can tell"):
@@ -305,11 +309,3 @@ class TestRefused:
         with pytest.raises(ReasonRequiredError):
             say(desk, payment, reason=" ")
         assert_nothing_given_up(desk, payment)
-
-
-def check_of_books() -> Report:
-    return check_books()
-
-
-def credit_wallet_as_if_settled(desk: Desk, payment: Transaction) -> None:
-    raise NotImplementedError
