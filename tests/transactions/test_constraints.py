@@ -208,10 +208,13 @@ def end(rows: Rows, payment: Transaction, **columns: Any) -> None:
     change(payment, stage=Stage.SETTLED, status=Status.FAILED, settled_at=NOW, **columns)
 
 
+def pass_over(rows: Rows, nonce: int) -> None:
+    PassedNonce.objects.create(wallet=rows.wallet, nonce=nonce)
+
+
 def give_up(rows: Rows, payment: Transaction, *, of: Transaction | None = None, **columns: Any) -> None:
     """End a payment whose nonce, or another one's, is passed over."""
-    passed = of or payment
-    PassedNonce.objects.create(wallet=passed.wallet, nonce=passed.nonce)
+    pass_over(rows, (of or payment).nonce or 0)
     end(rows, payment, **columns)
 
 

@@ -91,8 +91,8 @@ def give_up(model_admin: "TransactionAdmin", request: HttpRequest, transaction_i
     meaning = (
         f"A final block counts nonce {found.nonce} of {found.wallet} as used, and no node can tell by what. An "
         "authorization (EIP-7702) does that, by whoever has the wallet's key; so does a transaction in a block that "
-        "none of the nodes keeps. If it is given up, it has failed for good: of a payment, amount and fee are available "
-        "to its owner again. If it was made after all, it was paid and given back."
+        "none of the nodes keeps. If it is given up, it has failed for good: a payment is refunded in whole. "
+        "If it was made after all, it was paid and given back."
     )
     title = f"Give up {found.row}"
     return ask(
