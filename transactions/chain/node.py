@@ -109,6 +109,7 @@ class NodeChain:
         """
         found: dict[int, MinedTransaction] = {}
         failure: ChainError | None = None
+        left = len(self._roster.nodes)
 
         def find_missing(node: SingleNode) -> dict[int, MinedTransaction]:
             return node.transactions_of(address, [nonce for nonce in nonces if nonce not in found])
@@ -116,6 +117,7 @@ class NodeChain:
         for node in self._roster.in_turn():
             if found.keys() >= set(nonces):
                 return found
+            left -= 1
             try:
                 found |= node.ask(find_missing)
             except ChainError as error:
@@ -124,7 +126,7 @@ class NodeChain:
         if not found:
             if failure is not None:
                 raise failure
-            if not all(node.health.is_usable for node in self._roster.nodes):
+            if left:
                 raise ChainUnavailableError("A node that may know of it is set aside.")
         return found
 
