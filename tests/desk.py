@@ -33,6 +33,7 @@ from transactions.services.deposit_addresses import deposit_address_of
 from transactions.services.follow import follow_chain
 from transactions.services.policies import Terms, allow_recipients, set_policy
 from transactions.services.reconcile import reconcile_transaction
+from transactions.services.tell_apart import find_unknown, identify_nonce
 from transactions.states import DepositStatus, Stage
 
 ETHER = 10**18
@@ -229,6 +230,28 @@ class Desk:
     def accept_many(self, count: int) -> list[Transaction]:
         """Accept payments of 1, 2, 3 … wei, each to a recipient of its own."""
         return [self.accept(number + 1, to=make_address()) for number in range(count)]
+
+    def identify(
+        self,
+        *,
+        actor: User,
+        wallet_id: int,
+        payment_id: int | None,
+        reason: str = "Looked it up",
+        now: dt.datetime = NOW,
+    ) -> str:
+        """Tell what the transaction was that used a paused wallet's next nonce, as staff do; return its hash."""
+        _, mined = find_unknown(wallet_id=wallet_id, chain=self.chain)
+        identify_nonce(
+            actor=actor,
+            wallet_id=wallet_id,
+            transaction_hash=mined.hash,
+            payment_id=payment_id,
+            reason=reason,
+            now=now,
+            chain=self.chain,
+        )
+        return mined.hash
 
     def broadcast(self) -> int:
         """Run the broadcaster once."""

@@ -151,6 +151,17 @@ class TestSeveralNodes:
         for urls in [(full.url(), archive.url()), (archive.url(), full.url())]:
             assert set(chain_of(*urls).transactions_of(ADDRESS, [0, 1])) == {1}
 
+    def test_that_nobody_can_tell_is_said_only_when_all_have_answered(
+        self, full: ScriptedNode, archive: ScriptedNode
+    ) -> None:
+        archive.answers["eth_getTransactionCount"] = fail(-32005, "request rate limited")
+        chain = chain_of(full.url(), archive.url())
+        for _ in range(2):
+            # The second time it is set aside.
+            with pytest.raises(ChainUnavailableError):
+                chain.transactions_of(ADDRESS, [0])
+        assert chain_of(full.url()).transactions_of(ADDRESS, [0]) == {}
+
     def test_when_all_fail_nothing_is_known(self, full: ScriptedNode, archive: ScriptedNode) -> None:
         for each in (full, archive):
             each.answers["eth_getTransactionCount"] = fail(-32005, "request rate limited")

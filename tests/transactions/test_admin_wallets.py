@@ -210,8 +210,12 @@ class TestIdentify:
     def test_the_page_tells_what_is_unknown_and_takes_the_answer(self, operator: Staff, desk: Desk) -> None:
         payment = self.lose_the_memory(desk)
         page = wallet_page(desk, "identify")
-        assert f"#{payment.pk}" in text_of(operator.client.get(page))
-        assert "Taken in: 0x" in post(operator, page, payment=payment.pk, reason="looked it up")
+        asked = operator.client.get(page)
+        hash_ = asked.context["form"].initial["transaction_hash"]
+        assert f"{hash_} used it and sent 3 ETH to {payment.to_public_address}." in text_of(asked)
+        assert f"#{payment.pk}" in text_of(asked)
+        fields = {"payment": payment.pk, "reason": "looked it up", "transaction_hash": hash_}
+        assert f"Taken in: {hash_}" in post(operator, page, **fields)
         assert stages([payment]) == ["SIGNED"]
         assert len(events("wallet.nonce_identified")) == 1
 
@@ -237,7 +241,8 @@ class TestIdentify:
         self, operator: Staff, desk: Desk, fields: dict[str, Any]
     ) -> None:
         payment = self.lose_the_memory(desk)
-        post(operator, wallet_page(desk, "identify"), reason="x", **fields)
+        [hash_] = [tx.hash for tx, _ in desk.chain.mined]
+        post(operator, wallet_page(desk, "identify"), reason="x", transaction_hash=hash_, **fields)
         assert (stages([payment]), now(desk).next_nonce) == (["ACCEPTED"], 0)
 
     def test_what_no_node_can_tell_is_passed_over_once(self, operator: Staff, desk: Desk) -> None:

@@ -18,7 +18,6 @@ from transactions.services.approvals import approve_payment
 from transactions.services.cancel import cancel_transaction, cancel_wished
 from transactions.services.moves import move_transactions
 from transactions.services.rotate import rotate_key
-from transactions.services.tell_apart import identify_nonce
 from transactions.services.wallet_care import resume
 from transactions.states import Stage
 
@@ -85,9 +84,7 @@ class TestUnclear:
     def tell(self, desk: Desk, payment: Transaction | None) -> None:
         """Say which payment the unknown transaction has paid, as staff do, and let the wallet pay again."""
         actor, payment_id, now = make_officer(), None if payment is None else payment.pk, timezone.now()
-        identify_nonce(
-            actor=actor, wallet_id=desk.wallet.pk, payment_id=payment_id, reason="Looked", now=now, chain=desk.chain
-        )
+        desk.identify(actor=actor, wallet_id=desk.wallet.pk, payment_id=payment_id, reason="Looked", now=now)
         resume(actor=actor, wallet_id=desk.wallet.pk, reason="Looked", now=now)
 
     def test_a_cancel_is_noted_once_and_the_money_stays_held(self, desk: Desk, payment: Transaction) -> None:

@@ -243,6 +243,10 @@ BREAKS: dict[str, list[Break]] = {
         lambda rows: change(rows.wallet, retired_at=NOW, paused_at=NOW, paused_reason="x"),
         lambda rows: change(rows.wallet, retired_at=NOW, draining_at=NOW, replaced_by=rows.other_wallet),
     ],
+    "transactions_passednonce_not_negative": [lambda rows: PassedNonce.objects.create(wallet=rows.wallet, nonce=-1)],
+    "transactions_passednonce_passed_once": [
+        lambda rows: PassedNonce.objects.bulk_create([PassedNonce(wallet=rows.wallet, nonce=7) for _ in range(2)])
+    ],
     "transactions_wallet_next_nonce_not_negative": [lambda rows: change(rows.wallet, next_nonce=-1)],
     "transactions_wallet_opened_at_block_not_negative": [lambda rows: change(rows.wallet, opened_at_block=-1)],
     "transactions_wallet_deposit_address_of_an_account": [

@@ -19,7 +19,6 @@ from transactions.services.approvals import approve_payment
 from transactions.services.broadcast import has_work
 from transactions.services.cancel import cancel_transaction, cancel_wished
 from transactions.services.sweep import sweep_deposits
-from transactions.services.tell_apart import identify_nonce
 from transactions.services.wallet_care import add_wallet, drain, pause, resume
 
 POINTS = ["nonces.before_commit"]
@@ -114,7 +113,7 @@ class TestStrangers:
         assert (later.stage, later.wait_reason) == ("ACCEPTED", "wallet"), "no wallet can be given it"
         assert wallet(desk).paused_at is None
         assert not alerts()
-        Wallet.objects.update(unknown_since=timezone.now() - dt.timedelta(minutes=6))
+        Wallet.objects.update(untold_since=timezone.now() - dt.timedelta(minutes=6))
         desk.broadcast()
         assert wallet(desk).paused_reason == (
             "Found by the desk:\n"
@@ -133,7 +132,7 @@ class TestStrangers:
         monkeypatch.setattr(desk.chain, "transactions_of", too_busy)
         desk.broadcast()
         assert wallet(desk).paused_at is None
-        Wallet.objects.update(unknown_since=timezone.now() - dt.timedelta(minutes=6))
+        Wallet.objects.update(untold_since=timezone.now() - dt.timedelta(minutes=6))
         desk.broadcast()
         assert wallet(desk).paused_reason == (
             "Found by the desk:\n"
@@ -172,7 +171,7 @@ class TestStrangers:
         hash_ = send_elsewhere(desk, 0)
         payment = desk.accept()
         desk.broadcast()
-        Wallet.objects.update(unknown_since=timezone.now() - dt.timedelta(minutes=6))
+        Wallet.objects.update(untold_since=timezone.now() - dt.timedelta(minutes=6))
         desk.broadcast()
         for _ in range(2):
             assert wallet(desk).paused_at is not None
@@ -262,9 +261,9 @@ class TestARestoredDatabase:
         restored.refresh_from_db()
         assert f"#{payments[0].pk}" in restored.paused_reason
         for payment in payments:
-            identify_nonce(
+            desk.identify(
                 actor=make_officer(), wallet_id=restored.pk, payment_id=payment.pk, reason="Seen on the chain",
-                now=timezone.now(), chain=desk.chain,
+                now=timezone.now(),
             )  # fmt: skip
             resume(actor=make_officer(), wallet_id=restored.pk, reason="Told", now=timezone.now())
             go_on(desk)
@@ -298,9 +297,7 @@ class TestARestoredDatabase:
         assert desk.chain.paid(payment.to_public_address) == [3 * ETHER]
         assert f"#{payment.pk}" in wallet(desk).paused_reason, "staff are told what to tell apart"
         assert wallet(desk).may_be_unclear
-        identify_nonce(
-            actor=make_officer(), wallet_id=desk.wallet.pk, payment_id=payment.pk, reason="x", now=NOW, chain=desk.chain
-        )
+        desk.identify(actor=make_officer(), wallet_id=desk.wallet.pk, payment_id=payment.pk, reason="x", now=NOW)
         desk.run_to_the_end()
         assert desk.chain.paid(payment.to_public_address) == [3 * ETHER]
         assert stages([payment]) == ["SETTLED"]

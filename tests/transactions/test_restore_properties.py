@@ -30,7 +30,6 @@ from transactions.models import Approval, Attempt, Transaction, Wallet
 from transactions.services.approvals import approve_payment, refuse_payment
 from transactions.services.cancel import cancel_transaction, cancel_wished
 from transactions.services.restored import hold_wallets
-from transactions.services.tell_apart import identify_nonce
 from transactions.services.wallet_care import pause, resume
 from transactions.states import UNSIGNED, Kind, Purpose, Stage, Status
 
@@ -137,13 +136,12 @@ class RestoreMachine(RuleBasedStateMachine):
             # What was paid must have been approved, after the backup.
             self._decide(approval, is_approved=True)
         is_known = Transaction.objects.filter(pk=row_id, stage__in=UNSIGNED).exists() and purpose == Purpose.PAYMENT
-        identify_nonce(
+        self.desk.identify(
             actor=self.officer,
             wallet_id=wallet.pk,
             payment_id=row_id if is_known else None,
             reason="x",
             now=timezone.now(),
-            chain=self.chain,
         )
 
     # --- What the chain and its nodes do -----------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from transactions.models import Transaction, Wallet
 from transactions.services.approvals import approve_payment, refuse_payment
 from transactions.services.cancel import cancel_transaction, cancel_wished
 from transactions.services.restored import REASON, hold_wallets
-from transactions.services.tell_apart import identify_nonce
 from transactions.services.wallet_care import pause, resume
 
 
@@ -80,9 +79,7 @@ class TestABackupMadeWhileAWalletWasChecked:
         assert stages([later]) == ["REVIEW"]
         backup = db_transaction.savepoint()
         officer = make_officer()
-        identify_nonce(
-            actor=officer, wallet_id=desk.wallet.pk, payment_id=first.pk, reason="x", now=NOW, chain=desk.chain
-        )
+        desk.identify(actor=officer, wallet_id=desk.wallet.pk, payment_id=first.pk, reason="x", now=NOW)
         resume(actor=officer, wallet_id=desk.wallet.pk, reason="x", now=NOW)
         approve_payment(actor=officer, transaction_id=later.pk, now=timezone.now())
         desk.broadcast()

@@ -27,7 +27,6 @@ from transactions.models import Attempt, Transaction, Wallet
 from transactions.services.cancel import cancel_transaction
 from transactions.services.refuse import refuse_unsigned
 from transactions.services.sweep import order_move, sweep_deposits
-from transactions.services.tell_apart import identify_nonce
 from transactions.services.verify import check_books
 from transactions.services.wallet_care import drain, pause, resume
 from transactions.states import FailureReason, Kind, Stage, Status
@@ -257,9 +256,7 @@ class TestLife:
             wallet = Wallet.objects.get(pk=row.wallet_id or 0)
             assert f"are to pay: #{row.pk}. Tell" in wallet.paused_reason
             actor, now = make_officer(), timezone.now()
-            identify_nonce(
-                actor=actor, wallet_id=wallet.pk, payment_id=row.pk, reason="Looked", now=now, chain=desk.chain
-            )
+            desk.identify(actor=actor, wallet_id=wallet.pk, payment_id=row.pk, reason="Looked", now=now)
             resume(actor=actor, wallet_id=wallet.pk, reason="Looked", now=now)
         desk.run_to_the_end()
         assert [row.kind for row in Transaction.objects.filter(status=Status.SUCCESSFUL)] == [Kind.SWEEP] * 2

@@ -4,6 +4,7 @@ import datetime as dt
 import uuid
 
 import pytest
+from django.db.models import F
 from django.utils import timezone
 
 from accounts.exceptions import ReasonRequiredError
@@ -11,11 +12,11 @@ from accounts.models import AuditEvent
 from tests.desk import ETHER, GWEI, NOW, Desk, make_address, make_user, stages
 from tests.transactions.test_found import come
 from tests.transactions.test_nonces import STRANGER, go_on, send_elsewhere
-from transactions.chain import ChainUnavailableError
+from transactions.chain import ChainUnavailableError, NonceCount
 from transactions.exceptions import NonceNotUnknownError, NotTheSamePaymentError
 from transactions.models import Transaction, Wallet
 from transactions.services.found import book_missing
-from transactions.services.nonces import PATIENCE
+from transactions.services.nonces import PATIENCE, note_strangers
 from transactions.services.reserves import prove_reserves
 from transactions.services.tell_apart import find_untold, identify_nonce, pass_over
 from transactions.services.wallet_care import pause, resume
@@ -47,13 +48,12 @@ class TestIdentify:
         return payment
 
     def identify(self, desk: Desk, payment: Transaction | None) -> str:
-        return identify_nonce(
+        return desk.identify(
             actor=make_user(),
             wallet_id=desk.wallet.pk,
             payment_id=None if payment is None else payment.pk,
             reason="looked it up",
             now=NOW,
-            chain=desk.chain,
         )
 
     def test_it_was_this_payment_which_then_is_settled_and_not_sent(self, desk: Desk) -> None:
@@ -89,6 +89,28 @@ class TestIdentify:
         desk.wallet.refresh_from_db()
         assert desk.wallet.paused_reason.startswith("maintenance ")
 
+    def test_what_is_sent_twice_tells_no_other_one(self, desk: Desk) -> None:
+        """The answer was lost, and the next one pays the same."""
+        payment = self.lose_the_memory(desk)
+        again = send_elsewhere(desk, 1, to=payment.to_public_address, value_in_wei=3 * ETHER)
+        desk.mine()
+        self.identify(desk, None)
+        with pytest.raises(NonceNotUnknownError, match="changed meanwhile"):
+            identify_nonce(
+                actor=make_user(),
+                wallet_id=desk.wallet.pk,
+                transaction_hash=self.hash,
+                payment_id=None,
+                reason="sent again",
+                now=NOW,
+                chain=desk.chain,
+            )
+        resume_wallet(desk)
+        desk.broadcast()
+        desk.wallet.refresh_from_db()
+        assert again in desk.wallet.paused_reason
+        assert len(desk.chain.paid(payment.to_public_address)) == 2
+
     def test_another_payment_is_refused(self, desk: Desk) -> None:
         self.lose_the_memory(desk)
         other = desk.accept(2 * ETHER)
@@ -113,7 +135,7 @@ def wait_for_staff(desk: Desk) -> str:
     desk.follow()
     desk.broadcast()
     long_ago = timezone.now() - PATIENCE - dt.timedelta(seconds=1)
-    assert Wallet.objects.filter(unknown_since__isnull=False).update(unknown_since=long_ago)
+    assert Wallet.objects.filter(untold_since__isnull=False).update(untold_since=long_ago)
     desk.chain.mine(empty=True)
     desk.follow()
     desk.broadcast()
@@ -122,7 +144,7 @@ def wait_for_staff(desk: Desk) -> str:
 
 
 def say_none_of_ours(desk: Desk, *, reason: str = "looked into it") -> range:
-    _, nonces = find_untold(wallet_id=desk.wallet.pk, chain=desk.chain)
+    nonces = find_untold(wallet_id=desk.wallet.pk, chain=desk.chain).nonces
     pass_over(actor=make_user(), wallet_id=desk.wallet.pk, nonces=nonces, reason=reason, chain=desk.chain)
     return nonces
 
@@ -144,9 +166,7 @@ class TestPassOver:
             "No node can tell what used nonce 0: one that keeps older blocks has to be asked."
         )
         with pytest.raises(NonceNotUnknownError):
-            identify_nonce(
-                actor=make_user(), wallet_id=desk.wallet.pk, payment_id=None, reason="x", now=NOW, chain=desk.chain
-            )
+            desk.identify(actor=make_user(), wallet_id=desk.wallet.pk, payment_id=None, reason="x", now=NOW)
         assert say_none_of_ours(desk) == range(1)
         resume_wallet(desk)
         desk.run_to_the_end()
@@ -154,7 +174,10 @@ class TestPassOver:
         assert sorted(row.nonce or 0 for row in Transaction.objects.filter(status="SUCCESSFUL")) == [1, 2]
         desk.assert_books_balance()
         event = AuditEvent.objects.get(action="wallet.nonces_passed_over")
-        assert (event.reason, event.details) == ("looked into it", {"first_nonce": 0, "last_nonce": 0})
+        assert (event.reason, event.details) == (
+            "looked into it",
+            {"first_nonce": 0, "last_nonce": 0, "gone": False},
+        )
 
     @pytest.mark.django_db(transaction=True)
     def test_what_was_passed_over_is_no_difference_and_what_it_has_moved_is_one_until_it_is_written_off(
@@ -204,6 +227,52 @@ class TestPassOver:
         }
         desk.assert_books_balance()
 
+    def test_what_is_passed_over_before_the_desk_has_seen_it_is_replaced_too(self, desk: Desk) -> None:
+        desk.chain.base_fee_per_gas_in_wei = 200 * GWEI
+        pause_wallet(desk)
+        strangers = [send_elsewhere(desk, nonce, tip_in_wei=GWEI) for nonce in range(2)]
+        assert say_none_of_ours(desk) == range(2)
+        resume_wallet(desk)
+        payment = desk.accept(2 * ETHER)
+        desk.run_to_the_end()
+        assert Transaction.objects.filter(kind="fill", status="SUCCESSFUL").count() == 2
+        assert not {tx.hash for tx, _ in desk.chain.mined} & set(strangers)
+        desk.assert_paid_once([payment])
+
+    def test_many_authorizations_are_passed_over_at_once(self, desk: Desk) -> None:
+        for _ in range(3):
+            desk.chain.use_up_nonce(desk.wallet.address)
+        known = send_elsewhere(desk, 3)
+        desk.mine()
+        assert "nonce 0" in wait_for_staff(desk)
+        assert say_none_of_ours(desk) == range(3)
+        resume_wallet(desk)
+        desk.accept(2 * ETHER)
+        desk.run_to_the_end()
+        assert Transaction.objects.get(nonce=3).transaction_hash == known
+
+    def test_one_wrong_count_is_no_life_sentence(self, desk: Desk) -> None:
+        payment = desk.accept(2 * ETHER)
+        note_strangers(desk.wallet, NonceCount(0, 5_000), timezone.now())
+        assert "(5000 of them), and no node has them any more" in wait_for_staff(desk)
+        assert say_none_of_ours(desk) == range(5_000)
+        resume_wallet(desk)
+        desk.run_to_the_end()
+        desk.assert_paid_once([payment])
+
+    def test_new_ones_every_four_minutes_put_no_staff_off(self, desk: Desk) -> None:
+        for _ in range(2):
+            desk.chain.use_up_nonce(desk.wallet.address)
+            desk.follow()
+            desk.broadcast()
+            desk.wallet.refresh_from_db()
+            assert desk.wallet.paused_at is None
+            earlier = dt.timedelta(minutes=4)
+            Wallet.objects.update(untold_since=F("untold_since") - earlier, unknown_since=F("unknown_since") - earlier)
+        desk.broadcast()
+        desk.wallet.refresh_from_db()
+        assert desk.wallet.paused_at is not None
+
     def test_if_it_is_mined_all_the_same_it_is_booked(self, desk: Desk) -> None:
         desk.chain.base_fee_per_gas_in_wei = 200 * GWEI
         hash_ = send_elsewhere(desk, 0)
@@ -231,10 +300,11 @@ class TestPassOver:
             "more: they may come back."
         )
         assert stages([payment]) == ["ACCEPTED"]
-        say_none_of_ours(desk)
+        assert say_none_of_ours(desk) == range(1)
         resume_wallet(desk)
         desk.run_to_the_end()
         desk.assert_paid_once([payment])
+        assert not Transaction.objects.filter(kind="fill").exists(), "its nonce was given out"
         desk.assert_books_balance()
 
     def test_a_retired_wallets_key_in_a_strangers_hands_holds_up_no_other_wallet_for_ever(self, desk: Desk) -> None:
@@ -270,10 +340,10 @@ class TestPassOver:
         with desk.chain.outage(), pytest.raises(ChainUnavailableError):
             say_none_of_ours(desk)
         desk.chain.use_up_nonce(desk.wallet.address)
-        desk.chain.use_up_nonce(desk.wallet.address)
         with pytest.raises(ReasonRequiredError):
             say_none_of_ours(desk, reason=" ")
         stale = say_none_of_ours(desk)
+        desk.chain.use_up_nonce(desk.wallet.address)
         with pytest.raises(NonceNotUnknownError, match="changed meanwhile"):
             pass_over(actor=make_user(), wallet_id=desk.wallet.pk, nonces=stale, reason="again", chain=desk.chain)
         desk.wallet.refresh_from_db()

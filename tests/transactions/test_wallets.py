@@ -205,7 +205,7 @@ class TestPause:
         pause_wallet(desk.wallet, said, NOW)
         for found in ("No node can tell.", "Nonce 0 was used."):
             pause_wallet(desk.wallet, found, LATER, again=True)
-            assert self.why(desk).startswith(said)
+            assert self.why(desk) == f"{said} Found by the desk:\n{found}"
 
     def test_it_is_an_alert_again_when_it_was_resolved(self, desk: Desk) -> None:
         for _ in range(2):

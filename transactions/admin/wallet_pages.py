@@ -19,7 +19,7 @@ from tasks.exceptions import TasksError
 from tasks.staff import start_resumption, start_sweep
 from transactions.chain.client import chain_for_pages
 from transactions.chain.exceptions import ChainError
-from transactions.exceptions import NonceNotUnknownError, TransactionsError
+from transactions.exceptions import NonceNotUnknownError, NotTheSamePaymentError, TransactionsError
 from transactions.models import Wallet
 from transactions.services import tell_apart, wallet_care
 
@@ -51,6 +51,7 @@ class IdentifyForm(forms.Form):
     )
     is_none_of_ours = forms.BooleanField(required=False, label="It was none of ours")
     reason = ReasonField()
+    transaction_hash = forms.CharField(widget=forms.HiddenInput)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
@@ -95,34 +96,40 @@ def change_state(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: in
 def identify(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: int) -> HttpResponse:
     """Ask what the transaction was that used a paused wallet's next nonce, and take it in as that."""
     wallet = _wallet(model_admin, request, wallet_id)
-    if request.method != "POST":
-        try:
-            tell_apart.find_unknown(wallet_id=wallet.pk, chain=chain_for_pages())
-        except NonceNotUnknownError:
-            return HttpResponseRedirect(reverse("admin:transactions_wallet_pass_over", args=[wallet.pk]))
-        except (TransactionsError, ChainError) as error:
-            model_admin.message_user(request, str(error), messages.WARNING)
-            return HttpResponseRedirect(_page(wallet))
     form = IdentifyForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
+        hash_ = form.cleaned_data["transaction_hash"]
         try:
-            hash_ = tell_apart.identify_nonce(
+            tell_apart.identify_nonce(
                 actor=staff_user(request),
                 wallet_id=wallet.pk,
+                transaction_hash=hash_,
                 payment_id=form.cleaned_data["payment"],
                 reason=form.cleaned_data["reason"],
                 now=timezone.now(),
                 chain=chain_for_pages(),
             )
-        except (AccountsError, TransactionsError, ChainError) as error:
+        except NotTheSamePaymentError as error:
             form.add_error(None, str(error))
+        except (AccountsError, TransactionsError, ChainError) as error:
+            model_admin.message_user(request, str(error), messages.WARNING)
+            return HttpResponseRedirect(_page(wallet))
         else:
             model_admin.message_user(request, f"Taken in: {hash_}. Resume the wallet to go on.", messages.SUCCESS)
             return HttpResponseRedirect(_page(wallet))
+    try:
+        _, mined = tell_apart.find_unknown(wallet_id=wallet.pk, chain=chain_for_pages())
+    except NonceNotUnknownError:
+        return HttpResponseRedirect(reverse("admin:transactions_wallet_pass_over", args=[wallet.pk]))
+    except (TransactionsError, ChainError) as error:
+        model_admin.message_user(request, str(error), messages.WARNING)
+        return HttpResponseRedirect(_page(wallet))
+    form.initial["transaction_hash"] = mined.hash
+    sent = f"{format_ether(mined.value_in_wei)} ETH to {mined.to_address or 'a new contract'}"
     context = {
-        "title": f"Nonce {wallet.next_nonce} of {wallet}",
+        "title": f"Nonce {mined.nonce} of {wallet}",
         "verb": "Take it in",
-        "meaning": wallet.paused_reason,
+        "meaning": f"{mined.hash} used it and sent {sent}. {wallet.paused_reason}",
     }
     return ask(model_admin, request, form, back=_page(wallet), **context)
 
@@ -131,7 +138,8 @@ def pass_over(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: int) 
     """Ask why a paused wallet may go on behind nonces of which no node can tell anything, and let it."""
     wallet = _wallet(model_admin, request, wallet_id)
     try:
-        _, nonces = tell_apart.find_untold(wallet_id=wallet.pk, chain=chain_for_pages())
+        untold = tell_apart.find_untold(wallet_id=wallet.pk, chain=chain_for_pages())
+        nonces = untold.nonces
         form = PassOverForm(request.POST or None, initial={"first_nonce": nonces.start, "end_nonce": nonces.stop})
         if request.method == "POST" and form.is_valid():
             asked = range(form.cleaned_data["first_nonce"], form.cleaned_data["end_nonce"])
@@ -148,11 +156,15 @@ def pass_over(model_admin: "WalletAdmin", request: HttpRequest, wallet_id: int) 
     except (AccountsError, TransactionsError, ChainError) as error:
         model_admin.message_user(request, str(error), messages.WARNING)
         return HttpResponseRedirect(_page(wallet))
+    becomes = (
+        "if it comes back, it competes with what is sent at its nonce from now on."
+        if untold.is_gone
+        else "what no block holds yet is replaced by transactions that pay nobody."
+    )
     meaning = (
         f"{wallet.paused_reason} No node can tell what {_tell_nonces(nonces)} of this wallet was used for. If none of "
-        "it was made by this desk (before a backup that was restored, say), the wallet can go on behind it: what no "
-        "block holds yet is replaced by transactions that pay nobody, and every payment that has waited for this goes "
-        "out. If one of those was paid by it after all, it is paid twice."
+        f"it was made by this desk (before a backup that was restored, say), the wallet can go on: {becomes} "
+        "Every payment that has waited for this goes out. If one of those was paid by it after all, it is paid twice."
     )
     context = {"title": f"Pass over {_tell_nonces(nonces)} of {wallet}", "verb": "Go on without it", "meaning": meaning}
     return ask(model_admin, request, form, back=_page(wallet), **context)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -103,16 +103,31 @@ class NodeChain:
         return self._first_answer(lambda node: node.nonces(addresses, block_number=block_number))
 
     def transactions_of(self, address: str, nonces: Sequence[int]) -> dict[int, MinedTransaction]:
-        """Find the mined transactions of an address by their nonces; what a node doesn't find is asked of the next."""
-        found: dict[int, MinedTransaction] = {}
+        """Find the mined transactions of an address by their nonces; what a node doesn't find is asked of the next.
 
-        def ask_for_the_rest(node: SingleNode) -> dict[int, MinedTransaction]:
+        :raises ChainError: when nothing is found, and one of the nodes, which may know, could not be asked.
+        """
+        found: dict[int, MinedTransaction] = {}
+        failure: ChainError | None = None
+        left = len(self._roster.nodes)
+
+        def find_missing(node: SingleNode) -> dict[int, MinedTransaction]:
             return node.transactions_of(address, [nonce for nonce in nonces if nonce not in found])
 
-        for answer in self._answers(ask_for_the_rest):
-            found |= answer
+        for node in self._roster.in_turn():
             if found.keys() >= set(nonces):
-                break
+                return found
+            left -= 1
+            try:
+                found |= node.ask(find_missing)
+            except ChainError as error:
+                failure = error
+                logger.debug("Asking the next node: %s", error)
+        if not found:
+            if failure is not None:
+                raise failure
+            if left:
+                raise ChainUnavailableError("A node that may know of it is set aside.")
         return found
 
     def block_body(self, number: int) -> BlockBody | None:
@@ -124,25 +139,14 @@ class NodeChain:
         return self._roster.states()
 
     def _first_answer(self, question: Callable[[SingleNode], T]) -> T:
-        return next(self._answers(question))
-
-    def _answers(self, question: Callable[[SingleNode], T]) -> Iterator[T]:
-        """Put a question to one node after the other, as long as somebody wants another answer; yield what they say.
-
-        :raises ChainError: when none gives an answer.
-        """
-        failure: ChainError | None = ChainUnavailableError("No Ethereum node is configured.")
+        failure: ChainError = ChainUnavailableError("No Ethereum node is configured.")
         for node in self._roster.in_turn():
             try:
-                answer = node.ask(question)
+                return node.ask(question)
             except ChainError as error:
+                failure = error
                 logger.debug("Asking the next node: %s", error)
-                failure = failure and error
-            else:
-                failure = None
-                yield answer
-        if failure is not None:
-            raise failure
+        raise failure
 
 
 def _watched(url: str, number: int, options: NodeOptions, clock: Callable[[], float]) -> WatchedNode:

@@ -206,10 +206,12 @@ class SingleNode:
         numbers = sorted(set(blocks_of_nonces(partial(self._counts_at, address), nonces, head_number).values()))
         sent: dict[int, dict[str, Any]] = {}
         calls: list[Call] = [("eth_getBlockByNumber", [hex(number), True]) for number in numbers]
-        for reply in self._ask_loosely(calls, per_trip=WHOLE_BLOCKS_PER_TRIP):
-            sent |= {} if reply.result is None else sent_by(address, reply.result)
+        for reply in self._ask(calls, per_trip=WHOLE_BLOCKS_PER_TRIP):
+            sent |= sent_by(address, result_of(reply))
         hashes = {nonce: str(sent[nonce]["hash"]).lower() for nonce in nonces if nonce in sent}
         receipts = self.receipts(list(hashes.values()))
+        if hashes and not receipts:
+            raise ChainUnavailableError(f"{self.rpc.label} has transactions in blocks, and no receipts of them.")
         return {nonce: read_mined(sent[nonce], receipts[hash_]) for nonce, hash_ in hashes.items() if hash_ in receipts}
 
     def block_body(self, number: int) -> BlockBody | None:

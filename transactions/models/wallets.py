@@ -26,7 +26,7 @@ class Wallet(models.Model):
     account = models.OneToOneField(Account, on_delete=models.PROTECT, related_name="wallet", editable=False)
     next_nonce = models.BigIntegerField(default=0, editable=False)
     paused_at = models.DateTimeField(null=True, blank=True, editable=False)
-    paused_reason = models.CharField(max_length=500, blank=True, editable=False)
+    paused_reason = models.CharField(max_length=1100, blank=True, editable=False)
     draining_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="Since when it is given no new payments."
     )
@@ -44,6 +44,9 @@ class Wallet(models.Model):
     )
     unknown_since = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="Since when the chain holds transactions that nobody knows."
+    )
+    untold_since = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="Since when nobody can tell the first of those transactions."
     )
     nonces_seen = models.BigIntegerField(
         default=0,

@@ -102,7 +102,7 @@ def _look_for_the_missing(
         note_strangers(wallet, count, timezone.now())
     else:
         # The broadcaster, which looks into the others, has nothing to sign for it.
-        wallet.refresh_from_db(fields=["next_nonce", "nonces_seen", "unknown_since"])
+        wallet.refresh_from_db(fields=["next_nonce", "nonces_seen", "unknown_since", "untold_since"])
         agrees(wallet, count, chain)
 
 

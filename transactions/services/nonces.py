@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import connection
 from django.db import transaction as db_transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
-from django.db.models.functions import Random
+from django.db.models.functions import Coalesce, Random
 from django.utils import timezone
 
 from accounts.keys import Signer, UnsignedTransfer, sign_transfers
@@ -51,8 +51,9 @@ def agrees(wallet: Wallet, count: NonceCount, chain: Chain) -> bool:
     if wallet.nonces_seen <= wallet.next_nonce:
         if wallet.unknown_since is not None:
             # What somebody else has noted meanwhile stays noted.
-            Wallet.objects.filter(pk=wallet.pk, nonces_seen__lte=F("next_nonce")).update(unknown_since=None)
-            wallet.refresh_from_db(fields=["unknown_since"])
+            told = Wallet.objects.filter(pk=wallet.pk, nonces_seen__lte=F("next_nonce"))
+            told.update(unknown_since=None, untold_since=None)
+            wallet.refresh_from_db(fields=["unknown_since", "untold_since"])
         return wallet.unknown_since is None
     _take_in_strangers(wallet, count, chain)
     return False
@@ -68,8 +69,15 @@ def note_strangers(wallet: Wallet, count: NonceCount, now: dt.datetime) -> None:
         newly_seen = Wallet.objects.filter(
             pk=wallet.pk, next_nonce__lt=count.next_nonce, nonces_seen__lt=count.next_nonce
         )
-        newly_seen.update(nonces_seen=count.next_nonce, unknown_since=now)
-        wallet.refresh_from_db(fields=["next_nonce", "nonces_seen", "unknown_since"])
+        newly_seen.update(
+            nonces_seen=count.next_nonce, unknown_since=now, untold_since=Coalesce("untold_since", Value(now))
+        )
+        wallet.refresh_from_db(fields=["next_nonce", "nonces_seen", "unknown_since", "untold_since"])
+    elif wallet.nonces_seen > wallet.next_nonce and wallet.unknown_since is None:
+        # A process of the version before may have taken it for told.
+        still_unknown = Wallet.objects.filter(pk=wallet.pk, nonces_seen__gt=F("next_nonce"), unknown_since=None)
+        still_unknown.update(unknown_since=now, untold_since=now)
+        wallet.refresh_from_db(fields=["next_nonce", "nonces_seen", "unknown_since", "untold_since"])
 
 
 def explain_used_nonces(wallet: Wallet, nonce_count: int, head_number: int, chain: Chain) -> None:
@@ -138,8 +146,10 @@ def take_in_stranger(wallet: Wallet, mined: MinedTransaction) -> bool:
 
 
 def claim_next_nonce(wallet: Wallet, nonce: int) -> bool:
-    """Count a nonce as used if it is the wallet's next one; say whether it was."""
-    return bool(Wallet.objects.filter(pk=wallet.pk, next_nonce=nonce).update(next_nonce=nonce + 1))
+    """Count a nonce as used if it is the wallet's next one, and it was told what used it; say whether it was."""
+    return bool(
+        Wallet.objects.filter(pk=wallet.pk, next_nonce=nonce).update(next_nonce=nonce + 1, untold_since=timezone.now())
+    )
 
 
 def unsigned_attempt(row: Transaction, wallet: Wallet, mined: MinedTransaction) -> Attempt:
@@ -213,7 +223,7 @@ def _tell_waiting(wallet: Wallet, count: NonceCount) -> str:
 
 def _ask_staff_if_late(wallet: Wallet, reason: str) -> None:
     """Pause a wallet whose transactions have been unknown for long."""
-    if wallet.unknown_since is not None and timezone.now() - wallet.unknown_since > PATIENCE:
+    if wallet.untold_since is not None and timezone.now() - wallet.untold_since > PATIENCE:
         _pause(wallet, reason)
 
 

@@ -49,7 +49,7 @@ def _is_fit(wallet: Wallet, signer: Signer | None, terms: BroadcastTerms, chain:
     What a paused one's were used for is looked up by the follower, once a block: nothing waits for it here.
     """
     # Read after the counts were, or its own newest payments would look like a stranger's.
-    wallet.refresh_from_db(fields=["next_nonce", "nonces_seen", "unknown_since", "paused_at"])
+    wallet.refresh_from_db(fields=["next_nonce", "nonces_seen", "unknown_since", "untold_since", "paused_at"])
     count = terms.nonces[wallet.address]
     if wallet.paused_at is not None:
         note_strangers(wallet, count, timezone.now())

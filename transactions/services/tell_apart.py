@@ -1,9 +1,12 @@
 """Staff tell what has used a paused wallet's next nonces: a payment of ours, or none, also where no node can tell."""
 
 import datetime as dt
+from dataclasses import dataclass
 
 from django.db import transaction as db_transaction
-from django.db.models import Q
+from django.db.models import Q, Value
+from django.db.models.functions import Greatest
+from django.utils import timezone
 
 from accounts.models import User
 from accounts.services.audit import clean_reason, record_audit
@@ -16,23 +19,36 @@ from transactions.services.moves import move_transactions
 from transactions.services.nonces import claim_next_nonce, is_payment, take_in_stranger, unsigned_attempt
 from transactions.states import Stage, WaitReason
 
-PASSED_OVER_MAX = 1_000
-"""How many nonces are passed over at a time."""
+MINED_AT_ONCE = 100
+IN_POOL_AT_ONCE = 1_000
+"""How many nonces are passed over at a time; of those that blocks hold, the nodes are asked for each."""
+
+CHANGED = "What is unknown has changed meanwhile. Look again."
 
 
 def identify_nonce(
-    *, actor: User, wallet_id: int, payment_id: int | None, reason: str, now: dt.datetime, chain: Chain | None = None
-) -> str:
-    """Tell what the transaction is that used a paused wallet's next nonce; return its hash.
+    *,
+    actor: User,
+    wallet_id: int,
+    transaction_hash: str,
+    payment_id: int | None,
+    reason: str,
+    now: dt.datetime,
+    chain: Chain | None = None,
+) -> None:
+    """Tell what the transaction is that used a paused wallet's next nonce.
 
+    :param transaction_hash: the one that is told. What comes after it, once it was told, is another one.
     :param payment_id: the waiting payment that it paid; None when it is none of ours.
     :raises ReasonRequiredError: when no reason is given.
-    :raises NonceNotUnknownError: when the wallet isn't paused, or no node knows such a transaction.
+    :raises NonceNotUnknownError: when the wallet isn't paused, no node knows such a transaction, or it was told.
     :raises NotTheSamePaymentError: when the payment doesn't wait, or is to pay something else.
     :raises ChainError: when no node answers.
     """
     reason = clean_reason(reason)
     wallet, mined = find_unknown(wallet_id=wallet_id, chain=chain)
+    if mined.hash != transaction_hash:
+        raise NonceNotUnknownError(CHANGED)
     with db_transaction.atomic():
         if payment_id is None:
             done = take_in_stranger(wallet, mined)
@@ -60,10 +76,9 @@ def identify_nonce(
                 row.refresh_from_db()
                 insert_attempts([unsigned_attempt(row, wallet, mined)])
         if not done:
-            raise NonceNotUnknownError
+            raise NonceNotUnknownError(CHANGED)
         details = {"nonce": mined.nonce, "hash": mined.hash, "payment": payment_id}
         record_audit(actor=actor, action="wallet.nonce_identified", target=wallet, reason=reason, details=details)
-    return mined.hash
 
 
 def find_unknown(*, wallet_id: int, chain: Chain | None = None) -> tuple[Wallet, MinedTransaction]:
@@ -73,54 +88,80 @@ def find_unknown(*, wallet_id: int, chain: Chain | None = None) -> tuple[Wallet,
     :raises ChainError: when no node answers.
     """
     wallet = _paused(wallet_id)
-    mined = _find_mined(wallet, chain or get_chain())
+    mined = (chain or get_chain()).transactions_of(wallet.address, [wallet.next_nonce]).get(wallet.next_nonce)
     if mined is None:
         raise NonceNotUnknownError
     return wallet, mined
 
 
 def pass_over(*, actor: User, wallet_id: int, nonces: range, reason: str, chain: Chain | None = None) -> None:
-    """Go on behind nonces of a paused wallet that no node can tell anything of: staff say that none of it is ours.
+    """Go on, though no node can tell what has used a paused wallet's next nonces: staff say that none of it is ours.
 
-    Those that no block holds are used up by no-ops once it is resumed. What one of them has moved after all is in no
-    book, and differs from the chain until it is booked.
+    What a block holds is gone; what a pool holds is used up by no-ops once the wallet is resumed; what was seen and no
+    node has any more is forgotten, and its nonces are given out. What one of them has moved after all is in no book
+    where no no-op was signed for it, and differs from the chain until it is booked.
 
-    :param nonces: as `find_untold` returned them.
+    :param nonces: as `find_untold` told them.
     :raises ReasonRequiredError: when no reason is given.
     :raises NonceNotUnknownError: when they aren't those any more.
-    :raises ChainError: when no node answers.
+    :raises ChainError: when no node answers, or one that may know doesn't.
     """
     reason = clean_reason(reason)
-    wallet, untold = find_untold(wallet_id=wallet_id, chain=chain)
+    untold = find_untold(wallet_id=wallet_id, chain=chain)
     with db_transaction.atomic():
         # Compared and set: nobody has told one apart meanwhile, or sent this twice.
-        rows = Wallet.objects.filter(pk=wallet.pk, next_nonce=nonces.start, paused_at__isnull=False)
-        if untold != nonces or not rows.update(next_nonce=nonces.stop):
-            raise NonceNotUnknownError("What is unknown has changed meanwhile. Look again.")
-        PassedNonce.objects.bulk_create([PassedNonce(wallet=wallet, nonce=nonce) for nonce in nonces])
-        details = {"first_nonce": nonces.start, "last_nonce": nonces.stop - 1}
-        record_audit(actor=actor, action="wallet.nonces_passed_over", target=wallet, reason=reason, details=details)
+        rows = Wallet.objects.filter(pk=wallet_id, next_nonce=nonces.start, paused_at__isnull=False)
+        if untold.is_gone:
+            changed = rows.filter(nonces_seen=nonces.stop).update(nonces_seen=nonces.start)
+        else:
+            seen = Greatest("nonces_seen", Value(nonces.stop))
+            changed = rows.update(next_nonce=nonces.stop, nonces_seen=seen, untold_since=timezone.now())
+        if untold.nonces != nonces or not changed:
+            raise NonceNotUnknownError(CHANGED)
+        if not untold.is_gone:
+            PassedNonce.objects.bulk_create([PassedNonce(wallet=untold.wallet, nonce=nonce) for nonce in nonces])
+        details = {"first_nonce": nonces.start, "last_nonce": nonces.stop - 1, "gone": untold.is_gone}
+        action = "wallet.nonces_passed_over"
+        record_audit(actor=actor, action=action, target=untold.wallet, reason=reason, details=details)
 
 
-def find_untold(*, wallet_id: int, chain: Chain | None = None) -> tuple[Wallet, range]:
-    """Return a paused wallet and those of its next nonces that were seen to be used, and by what no node can tell.
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """Those of a paused wallet's next nonces that were seen to be used, and by what no node can tell.
 
-    One that a block holds comes alone: what used the nonces after it may be told.
+    :param is_gone: whether no node counts them any more.
+    """
+
+    wallet: Wallet
+    nonces: range
+    is_gone: bool
+
+
+def find_untold(*, wallet_id: int, chain: Chain | None = None) -> Untold:
+    """Return which of a paused wallet's next nonces no node can tell anything of: of one state, from the next one on.
 
     :raises NonceNotUnknownError: when the wallet isn't paused, or there is nothing that can't be told.
-    :raises ChainError: when no node answers.
+    :raises ChainError: when no node answers, or one that may know doesn't.
     """
     chain = chain or get_chain()
     wallet = _paused(wallet_id)
     count = chain.view([wallet.address], with_finalized=False).nonces[wallet.address]
-    first, end = wallet.next_nonce, max(count.next_nonce, wallet.nonces_seen)
+    first = wallet.next_nonce
     if count.latest > first:
-        if _find_mined(wallet, chain) is not None:
+        nonces = range(first, min(count.latest, first + MINED_AT_ONCE))
+        told = chain.transactions_of(wallet.address, nonces)
+        if first in told:
             raise NonceNotUnknownError("A node can tell what it was.")
-        end = first + 1
-    if end <= first:
-        raise NonceNotUnknownError("The chain counts no transaction of it that this desk does not know.")
-    return wallet, range(first, min(end, first + PASSED_OVER_MAX))
+        run = range(first, min(told, default=nonces.stop))
+        # By themselves: beside what is found, one whose receipt isn't there yet is absent, too.
+        if told and chain.transactions_of(wallet.address, run):
+            raise NonceNotUnknownError(CHANGED)
+        return Untold(wallet, run, is_gone=False)
+    if count.pending > first:
+        return Untold(wallet, range(first, min(count.pending, first + IN_POOL_AT_ONCE)), is_gone=False)
+    if wallet.nonces_seen > first:
+        return Untold(wallet, range(first, wallet.nonces_seen), is_gone=True)
+    raise NonceNotUnknownError("The chain counts no transaction of it that this desk does not know.")
 
 
 def _paused(wallet_id: int) -> Wallet:
@@ -128,7 +169,3 @@ def _paused(wallet_id: int) -> Wallet:
     if wallet is None:
         raise NonceNotUnknownError("Only a paused wallet's transactions are told apart by hand.")
     return wallet
-
-
-def _find_mined(wallet: Wallet, chain: Chain) -> MinedTransaction | None:
-    return chain.transactions_of(wallet.address, [wallet.next_nonce]).get(wallet.next_nonce)

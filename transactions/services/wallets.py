@@ -18,7 +18,7 @@ from transactions.services.blocks import walked_and_final
 from transactions.states import Kind, Status, WalletRole
 
 CHAIN_CHANGED = "The chain has changed meanwhile. Try again in a minute."
-PAUSED_REASON_LENGTH_MAX = 500
+REASON_LENGTH_MAX = 500
 FOUND = "Found by the desk:\n"
 """What the desk's own part of why a wallet is paused begins with. What staff have said, in one line, stands before."""
 
@@ -153,10 +153,10 @@ def pause_wallet(wallet: Wallet, reason: str, now: dt.datetime, *, again: bool =
         row = Wallet.objects.select_for_update(no_key=True).get(pk=wallet.pk)
         if again:
             staffs_words = row.paused_reason.partition(FOUND)[0].strip()
-            reason = f"{staffs_words} {FOUND}{reason}".lstrip()
+            reason = f"{staffs_words} {FOUND}{reason[:REASON_LENGTH_MAX]}".lstrip()
         elif row.paused_at is not None:
             return
-        row.paused_at, row.paused_reason = row.paused_at or now, reason[:PAUSED_REASON_LENGTH_MAX]
+        row.paused_at, row.paused_reason = row.paused_at or now, reason
         row.save(update_fields=["paused_at", "paused_reason"])
         raise_alert(kind=AlertKind.WALLET_PAUSED, subject=wallet.address, message=reason, now=now)
 
