@@ -1,20 +1,25 @@
 """Staff give up what was signed for a nonce that something else has used, which no node can tell."""
 
+from typing import Any
+
 import pytest
 from django.conf import settings
 
 from accounts.exceptions import ReasonRequiredError
 from accounts.ledger import JournalDraft, post, system_account
 from accounts.models import AccountKind, AuditEvent, Journal, JournalKind
-from tests.desk import ETHER, NOW, Desk, credit, make_address, make_user, stages
+from tests.desk import ETHER, NOW, Desk, credit, make_address, make_user, stages, write_keystore
 from tests.transactions.test_nonces import go_on, send_elsewhere
 from tests.transactions.test_tell_apart import differences
 from transactions.chain import ChainUnavailableError
 from transactions.exceptions import NotDisplacedError, TransactionNotFoundError
 from transactions.models import Attempt, PassedNonce, Transaction, Wallet
-from transactions.services import displaced
+from transactions.services import displaced, holdings
 from transactions.services.displaced import give_up
+from transactions.services.found import look_at
 from transactions.services.nonces import AT_ONCE
+from transactions.services.reserves import prove_reserves
+from transactions.services.rotate import rotate_key
 from transactions.services.sweep import order_move
 from transactions.services.verify import check_books
 
@@ -107,7 +112,10 @@ class TestFlagged:
 
 class TestGivenUp:
     @pytest.mark.django_db(transaction=True)
-    def test_its_owner_has_all_of_it_back_and_the_books_agree_with_the_chain(self, desk: Desk) -> None:
+    def test_its_owner_has_all_of_it_back_and_the_books_agree_with_the_chain(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(holdings, "PATIENCE_SECONDS", 0.0)
         desk.accept()
         desk.run_to_the_end()
         payment = lose_nonce(desk, sent(desk))
@@ -115,19 +123,20 @@ class TestGivenUp:
         go_on(desk, FINAL)
         assert stages([later]) == ["SETTLED"], "nothing waits for it"
         assert len(differences(desk)) == 1, "its nonce is used, and by nothing in a block"
-        available = desk.account
-        available.refresh_from_db()
-        before = available.available_balance_in_wei
+        assert look_at(desk.wallet.pk, chain=desk.chain).is_behind, "so nothing can be booked as missing"
+        desk.account.refresh_from_db()
+        before = desk.account.available_balance_in_wei
         assert say(desk, payment).pk == payment.pk
         payment.refresh_from_db()
         assert (payment.stage, payment.status, payment.failure_reason) == ("SETTLED", "FAILED", "displaced")
         assert (payment.nonce, payment.block_number, payment.transaction_fee_blockchain_in_wei) == (1, None, None)
         assert (payment.wait_reason, payment.needs_attention, payment.next_check_at) == ("", False, None)
         assert (payment.settled_at, payment.may_be_displaced) == (NOW, False)
-        available.refresh_from_db()
-        assert available.available_balance_in_wei == before + payment.total_in_wei
+        desk.account.refresh_from_db()
+        assert desk.account.available_balance_in_wei == before + payment.total_in_wei
         assert list(PassedNonce.objects.values_list("wallet", "nonce")) == [(desk.wallet.pk, 1)]
         assert differences(desk) == []
+        assert not look_at(desk.wallet.pk, chain=desk.chain).is_behind
         go_on(desk)
         assert differences(desk) == []
         desk.assert_books_balance()
@@ -136,6 +145,35 @@ class TestGivenUp:
         assert event.details == {
             "wallet": desk.wallet.address, "nonce": 1, "hashes": [payment.transaction_hash],
         }  # fmt: skip
+
+    @pytest.mark.django_db(transaction=True)
+    def test_it_is_no_evidence_of_what_differs_later(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(holdings, "PATIENCE_SECONDS", 0.0)
+        say(desk, lose_nonce(desk, sent(desk)))
+        desk.chain.use_up_nonce(desk.wallet.address)
+        go_on(desk, FINAL)
+        [difference] = prove_reserves(chain=desk.chain).report.differences
+        assert difference.rows == ("nonce=1 transaction=None stage=None block=None",)
+
+    def test_the_rotation_of_its_wallets_key_ends(self, desk: Desk) -> None:
+        """What was signed is under way for ever, until it is given up."""
+        payment = lose_nonce(desk, sent(desk))
+        terms: dict[str, Any] = {
+            "actor": make_user(),
+            "address": desk.wallet.address,
+            "reason": "leaked",
+            "chain": desk.chain,
+        }
+        standing = rotate_key(now=NOW, to_address=write_keystore(7), **terms)
+        assert "1 of its transactions is not final yet." in standing.words
+        say(desk, payment)
+        for _ in range(3):
+            if standing.is_over:
+                break
+            standing = rotate_key(now=NOW, **terms)
+            go_on(desk, FINAL)
+        assert standing.is_over
+        desk.assert_books_balance()
 
     def test_twice_gives_nothing_back_twice(self, desk: Desk) -> None:
         payment = lose_nonce(desk, sent(desk))
