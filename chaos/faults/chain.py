@@ -71,9 +71,9 @@ class Reorg(Fault):
         # A restarted node knows the states of no older blocks, and can't go back to them.
         if stack.blocks_since_start() <= self._depth:
             raise NotNowError("the node was started only just now")
-        # No block may come between: what it held would be neither here nor there.
-        stack.anvil.set_block_time(0)
         try:
+            # No block may come between: what it held would be neither here nor there.
+            stack.anvil.halt()
             self._replace_blocks(stack)
         finally:
             stack.anvil.set_block_time(BLOCK_SECONDS)

@@ -93,9 +93,7 @@ class Anvil(Server):
         """
         if self._block_time_seconds is not None:
             with contextlib.suppress(OSError, http.client.HTTPException, ValueError, StackError):
-                self.set_block_time(0)
-                # Waits for the one that it may be at.
-                self.mine()
+                self.halt()
         super().stop()
 
     def rpc(self, method: str, *params: object) -> Any:
@@ -158,6 +156,12 @@ class Anvil(Server):
     def set_block_time(self, seconds: int) -> None:
         """Mine a block each so many seconds; 0 stops that."""
         self.rpc("evm_setIntervalMining", seconds)
+
+    def halt(self) -> None:
+        """Mine no more blocks in time, and return when none is being mined: after a last one."""
+        self.set_block_time(0)
+        # Waits for the one that it may be at.
+        self.mine()
 
     def set_balance(self, address: str, balance_in_wei: int) -> None:
         self.rpc("anvil_setBalance", address, hex(balance_in_wei))
