@@ -17,11 +17,6 @@ Messages = list[tuple[Any, ...]]
 
 
 @pytest.fixture
-def operator(desk: Desk) -> Staff:
-    return make_staff("operators")
-
-
-@pytest.fixture
 def messages(monkeypatch: pytest.MonkeyPatch) -> Messages:
     """What would go to the workers."""
     sent: Messages = []

@@ -1,7 +1,6 @@
 """Deposits in the admin: what staff see of them, and sweeps that staff ask for."""
 
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from tests.deposits import SENDER, address_of, block_hash, credit_to, make_depos
 from tests.desk import ETHER, Desk, make_account, make_user, write_deposit_seed
 from tests.pages import links_of, text_of
 from tests.staff import Staff, events, make_staff
-from transactions.chain import use_chain
 from transactions.models import BlockContent, Deposit, Transaction, Wallet
 from transactions.services.deposit_addresses import deposit_address_of
 from transactions.states import Kind
@@ -38,19 +36,6 @@ def seed(tmp_path: Path, settings: Settings) -> None:
 @pytest.fixture
 def viewer(db: None) -> Staff:
     return make_staff("viewers")
-
-
-@pytest.fixture
-def operator(db: None) -> Staff:
-    return make_staff("operators")
-
-
-@pytest.fixture
-def chain(desk: Desk) -> Iterator[None]:
-    """Let this process ask the desk's chain in memory."""
-    use_chain(desk.chain)
-    yield
-    use_chain(None)
 
 
 @pytest.fixture
@@ -192,7 +177,7 @@ class TestWallets:
         assert numbers(viewer, WALLETS, q=desk.wallet.address) == [desk.wallet.pk]
         assert numbers(viewer, WALLETS, q="0x12") == []
 
-    def test_the_chain_is_not_asked(self, viewer: Staff, desk: Desk, account: Account, chain: None) -> None:
+    def test_the_chain_is_not_asked(self, viewer: Staff, desk: Desk, account: Account, asked_by_pages: None) -> None:
         deposit_address_of(account.pk)
         viewer.client.get(WALLETS, {"role": "all"})
         assert sum(desk.chain.asked.values()) == 0
@@ -258,7 +243,7 @@ class TestSweep:
 
 class TestTheTaskOfASweep:
     @pytest.fixture
-    def rich(self, desk: Desk, chain: None) -> list[Wallet]:
+    def rich(self, desk: Desk, asked_by_pages: None) -> list[Wallet]:
         """Three deposit addresses with an ether each, credited and on the chain."""
         rows = []
         for _ in range(3):

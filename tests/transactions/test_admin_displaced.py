@@ -1,7 +1,5 @@
 """Giving up in the admin what was signed for a nonce that something unknown has used."""
 
-from collections.abc import Iterator
-
 import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client
@@ -11,20 +9,9 @@ from tests.desk import Desk
 from tests.pages import links_of, owner_of, text_of
 from tests.staff import Staff, events, make_staff
 from tests.transactions.test_displaced import lose_nonce, sent
-from transactions.chain import use_chain
 from transactions.models import Transaction
 
-
-@pytest.fixture
-def operator(desk: Desk) -> Staff:
-    return make_staff("operators")
-
-
-@pytest.fixture(autouse=True)
-def _chain(desk: Desk) -> Iterator[None]:
-    use_chain(desk.chain)
-    yield
-    use_chain(None)
+pytestmark = pytest.mark.usefixtures("asked_by_pages")
 
 
 def give_up_page(row: Transaction) -> str:

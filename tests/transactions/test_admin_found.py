@@ -2,7 +2,6 @@
 
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,18 +19,12 @@ from tests.transactions.test_found import come
 from transactions.chain import client, use_chain
 from transactions.models import Wallet
 
+pytestmark = pytest.mark.usefixtures("asked_by_pages")
+
 
 @pytest.fixture(autouse=True)
-def the_desks_chain(desk: Desk, settings: Settings) -> Iterator[None]:
+def four_confirmations(settings: Settings) -> None:
     settings.CONFIRMATIONS = 4
-    use_chain(desk.chain)
-    yield
-    use_chain(None)
-
-
-@pytest.fixture
-def operator(desk: Desk) -> Staff:
-    return make_staff("operators")
 
 
 @pytest.fixture

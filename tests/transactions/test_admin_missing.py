@@ -1,7 +1,6 @@
 """Missing ether, in the admin: what the chain lacks, reviewed, and written off once by who may."""
 
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,34 +13,21 @@ from tests.desk import ETHER, Desk
 from tests.pages import owner_of, text_of
 from tests.staff import Staff, balances, events, make_staff
 from tests.transactions.test_found import come
+from tests.transactions.test_missing import lose_ether
 from tests.transactions.test_nonces import send_elsewhere
-from transactions.chain import use_chain
 from transactions.models import Wallet
+
+pytestmark = pytest.mark.usefixtures("asked_by_pages")
 
 
 @pytest.fixture(autouse=True)
-def the_desks_chain(desk: Desk, settings: Settings) -> Iterator[None]:
+def four_confirmations(settings: Settings) -> None:
     settings.CONFIRMATIONS = 4
-    use_chain(desk.chain)
-    yield
-    use_chain(None)
-
-
-@pytest.fixture
-def operator(desk: Desk) -> Staff:
-    return make_staff("operators")
 
 
 @pytest.fixture
 def address(desk: Desk) -> Wallet:
-    """The account's deposit address, with eight ether that came and five that are left of them."""
-    wallet = desk.add_deposit_address()
-    desk.pay_in(wallet.address, 8 * ETHER)
-    desk.mine()
-    desk.take_in()
-    desk.mine(4)
-    come(desk, wallet, -3 * ETHER)
-    return wallet
+    return lose_ether(desk)
 
 
 def page_of(wallet: Wallet, name: str = "missing") -> str:

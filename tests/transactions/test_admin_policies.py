@@ -21,11 +21,6 @@ def account(db: None) -> Account:
     return make_account(make_user("carol"), name="Shop")
 
 
-@pytest.fixture
-def operator(db: None) -> Staff:
-    return make_staff("operators")
-
-
 def set_url(account_id: int) -> str:
     return reverse("admin:transactions_accountpolicy_set", args=[account_id])
 

@@ -17,13 +17,7 @@ from tests.desk import ETHER, Desk, stages
 from tests.pages import links_of, text_of
 from tests.staff import Staff, events, make_staff
 from tests.transactions.test_nonces import send_elsewhere
-from transactions.chain import use_chain
 from transactions.models import Transaction, Wallet
-
-
-@pytest.fixture
-def operator(desk: Desk) -> Staff:
-    return make_staff("operators")
 
 
 def wallet_page(desk: Desk, step: str) -> str:
@@ -193,13 +187,8 @@ def retire(wallet: Wallet, successor: Wallet) -> None:
     )
 
 
+@pytest.mark.usefixtures("asked_by_pages")
 class TestIdentify:
-    @pytest.fixture(autouse=True)
-    def the_desks_chain(self, desk: Desk) -> Any:
-        use_chain(desk.chain)
-        yield
-        use_chain(None)
-
     def lose_the_memory(self, desk: Desk) -> Transaction:
         payment = desk.accept(3 * ETHER)
         send_elsewhere(desk, 0, to=payment.to_public_address, value_in_wei=payment.transaction_amount_in_wei)

@@ -41,9 +41,8 @@ def four_confirmations(settings: Settings) -> None:
     settings.SWEEP_MIN_IN_WEI = ETHER // 10
 
 
-@pytest.fixture
-def address(desk: Desk) -> Wallet:
-    """The account's deposit address, with eight ether that came and five that are left of them."""
+def lose_ether(desk: Desk) -> Wallet:
+    """Return the account's deposit address, with eight ether that came and five that are left of them."""
     wallet = desk.add_deposit_address()
     desk.pay_in(wallet.address, 8 * ETHER)
     desk.mine()
@@ -51,6 +50,11 @@ def address(desk: Desk) -> Wallet:
     desk.mine(4)
     come(desk, wallet, -3 * ETHER)
     return wallet
+
+
+@pytest.fixture
+def address(desk: Desk) -> Wallet:
+    return lose_ether(desk)
 
 
 def write_off(
@@ -207,13 +211,16 @@ class TestNotMissing:
             write_off(desk, desk.wallet, 2 * ETHER)
         assert_nothing_booked()
 
-    def test_what_a_payment_took_whose_receipt_was_not_found(self, desk: Desk) -> None:
+    def pay_without_a_receipt(self, desk: Desk) -> None:
         desk.mine()
         desk.accept(2 * ETHER)
         desk.broadcast()
         desk.chain.receipts_lag_blocks = 99
         desk.mine(5)
         desk.take_in()
+
+    def test_what_a_payment_took_whose_receipt_was_not_found(self, desk: Desk) -> None:
+        self.pay_without_a_receipt(desk)
         assert Transaction.objects.get().stage == "BROADCAST"
         assert missing_at(desk, desk.wallet) == 2 * ETHER + NETWORK_FEE
         with pytest.raises(WalletStateError, match="transactions of this wallet that the desk does not know yet"):
@@ -221,12 +228,7 @@ class TestNotMissing:
         assert_nothing_booked()
 
     def test_what_is_found_while_it_is_compared(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        desk.mine()
-        desk.accept(2 * ETHER)
-        desk.broadcast()
-        desk.chain.receipts_lag_blocks = 99
-        desk.mine(5)
-        desk.take_in()
+        self.pay_without_a_receipt(desk)
 
         def read_and_find(*arguments: Any) -> Any:
             booked = read_booked(*arguments)
