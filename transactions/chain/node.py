@@ -108,8 +108,8 @@ class NodeChain:
         :raises ChainError: when nothing is found, and one of the nodes, which may know, could not be asked.
         """
         found: dict[int, MinedTransaction] = {}
-        failure: ChainError | None = None
-        left = len(self._roster.nodes)
+        failure: ChainError = ChainUnavailableError("A node that may know of it is set aside.")
+        answered = 0
 
         def find_missing(node: SingleNode) -> dict[int, MinedTransaction]:
             return node.transactions_of(address, [nonce for nonce in nonces if nonce not in found])
@@ -117,17 +117,14 @@ class NodeChain:
         for node in self._roster.in_turn():
             if found.keys() >= set(nonces):
                 return found
-            left -= 1
             try:
                 found |= node.ask(find_missing)
+                answered += 1
             except ChainError as error:
                 failure = error
                 logger.debug("Asking the next node: %s", error)
-        if not found:
-            if failure is not None:
-                raise failure
-            if left:
-                raise ChainUnavailableError("A node that may know of it is set aside.")
+        if not found and answered < len(self._roster.nodes):
+            raise failure
         return found
 
     def block_body(self, number: int) -> BlockBody | None:

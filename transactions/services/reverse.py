@@ -93,11 +93,11 @@ def tell_of_found_ether(lost: Block, now: dt.datetime) -> None:
 
     The one may be gone too, and the other back. No row says in which block such ether came or went, so staff look.
     """
+    made_at = dt.datetime.fromtimestamp(lost.timestamp, dt.UTC)
     for kind, doubt, sign in (
         (JournalKind.FOUND, "may be gone with them", "less"),
         (JournalKind.MISSING, "may be back", "more"),
     ):
-        made_at = dt.datetime.fromtimestamp(lost.timestamp, dt.UTC)
         booked = Journal.objects.filter(kind=kind, created_at__gte=made_at).order_by("pk")
         ids = list(booked.values_list("pk", flat=True)[: NAMED_MAX + 1])
         if not ids:
