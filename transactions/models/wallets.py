@@ -112,6 +112,10 @@ class Wallet(models.Model):
         """Say whether payments may leave it."""
         return self.role == WalletRole.HOT and self.paused_at is None and self.draining_at is None
 
+    def read_nonces_again(self) -> None:
+        """Read again what the desk knows of its nonces, and whether it is paused for that."""
+        self.refresh_from_db(fields=["next_nonce", "nonces_seen", "unknown_since", "untold_since", "paused_at"])
+
 
 class PassedNonce(models.Model):
     """A nonce of which no node can tell anything, and staff say that what uses it is none of the desk's.

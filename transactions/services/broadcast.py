@@ -27,7 +27,7 @@ from transactions.services.pricing import PLAIN_GAS, price_transfer
 from transactions.services.refuse import refuse_unsigned
 from transactions.services.replace import has_stuck, replace_stuck
 from transactions.services.send import resend_signed, send_attempts, set_wait_reason
-from transactions.services.signers import Signers, load_signers, take_out_unfit, unpaused
+from transactions.services.signers import Signers, load_signers, take_out_unfit, tell_unable, unpaused
 from transactions.services.unclear import only_unclear, without_unclear
 from transactions.services.wallets import wallets_to_compare
 from transactions.states import FailureReason, Purpose, Stage, WaitReason
@@ -239,7 +239,7 @@ def _sign(plan: Plan, signers: Signers) -> dict[Wallet, list[Attempt]]:
         try:
             signed = sign_transfers(signers[wallet], [transfer for _, transfer in planned])
         except SignerUnavailableError as error:
-            logger.error("Wallet %s can't sign: %s", wallet, error)  # noqa: TRY400 (no traceback near keys)
+            tell_unable(wallet, error)
             set_wait_reason({row.pk: WaitReason.KEY for row, _ in planned})
             del signers[wallet]
             raise _UnfitWalletError from None

@@ -1,13 +1,18 @@
-"""Staff give up what can't be mined any more, where no node can tell what has used its nonce.
+"""Displaced: what was signed and can't be mined any more, since something else has used its nonce.
 
-An authorization (EIP-7702) uses up a nonce of whoever has signed it without a transaction of theirs. No receipt will
-ever tell of what the desk has signed for that nonce, so nothing but people can end it.
+What a node knows is taken in, and ends it once that is final. An authorization (EIP-7702) uses up a nonce of whoever
+has signed it without a transaction of theirs: no receipt will ever tell of it, so staff have to give up what the desk
+has signed for that nonce.
 """
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.db import transaction as db_transaction
+from django.db.models import Case, Exists, OuterRef, Value, When
+from django.db.models.functions import Random
 
 from accounts.ledger import post
 from accounts.models import User
@@ -15,13 +20,18 @@ from accounts.services.audit import clean_reason, record_audit
 from transactions.chain.client import Chain, get_chain
 from transactions.exceptions import NotDisplacedError, TransactionNotFoundError
 from transactions.models import Attempt, PassedNonce, Transaction, Wallet
+from transactions.services.attempts import insert_attempts
 from transactions.services.holdings import read_holding
 from transactions.services.journals import rounds_of
 from transactions.services.moves import move_transactions
+from transactions.services.nonces import tell_of_stranger, unsigned_attempt
 from transactions.services.reverse import recoveries_of
+from transactions.services.send import set_wait_reason
 from transactions.states import FailureReason, Kind, Stage, Status, WaitReason
 
 UNDER_WAY = (Stage.SIGNED, Stage.BROADCAST)
+AT_ONCE = 20
+"""How many nonces are looked up at a time; the next block goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +42,44 @@ class Displaced:
     wallet: Wallet
     nonce: int
     hashes: frozenset[str]
+
+
+def explain_used_nonces(wallet: Wallet, nonce_count: int, head_number: int, chain: Chain) -> None:
+    """Find out what used up the nonces of payments for which none of our receipts has turned up in long.
+
+    What it was becomes an attempt like any other: watched, and settled for what it is once it is final. What no node
+    can tell is flagged for staff, and asked for again with later blocks.
+
+    :raises ChainError: when the node doesn't answer.
+    """
+    young = Attempt.objects.filter(transaction=OuterRef("pk"), signed_block__gt=head_number - settings.CONFIRMATIONS)
+    missing = Transaction.objects.filter(~Exists(young), wallet=wallet, nonce__lt=nonce_count, stage__in=UNDER_WAY)
+    # What waits for staff may do so for ever: it is asked for after the rest, and in turns.
+    turn = Case(When(wait_reason=WaitReason.NONCE, then=Random()), default=Value(-1.0))
+    rows = {row.nonce: row for row in missing.order_by(turn, "nonce")[:AT_ONCE] if row.nonce is not None}
+    if not rows:
+        return
+    known = set(Attempt.objects.filter(transaction__in=rows.values()).values_list("hash", flat=True))
+    found = chain.transactions_of(wallet.address, sorted(rows))
+    for nonce, mined in found.items():
+        if mined.hash not in known:
+            with db_transaction.atomic():
+                insert_attempts([unsigned_attempt(rows[nonce], wallet, mined)])
+                tell_of_stranger(wallet, mined)
+    untold = {nonce: row.pk for nonce, row in rows.items() if nonce not in found and not row.may_be_displaced}
+    _flag_untold(untold, wallet, head_number, chain)
+
+
+def _flag_untold(row_ids: Mapping[int, int], wallet: Wallet, head_number: int, chain: Chain) -> None:
+    """Flag what waits for staff to be given up: its nonce was used so long ago that no receipt is merely late.
+
+    :param row_ids: by nonce.
+    """
+    if not row_ids:
+        return
+    used = chain.nonces([wallet.address], block_number=max(0, head_number - settings.CONFIRMATIONS))[wallet.address]
+    lost = {row_id: WaitReason.NONCE for nonce, row_id in row_ids.items() if nonce < used}
+    set_wait_reason(lost, stages=UNDER_WAY)
 
 
 def give_up(

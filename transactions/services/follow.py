@@ -16,9 +16,10 @@ from transactions.detail import announce_head
 from transactions.models import Attempt, Block, Transaction, Wallet
 from transactions.services.blocks import forget_old, is_recorded, record_head, record_numbers
 from transactions.services.deposits import credit_final
+from transactions.services.displaced import explain_used_nonces
 from transactions.services.intake import forget_old_contents
 from transactions.services.moves import move_transactions
-from transactions.services.nonces import agrees, explain_used_nonces, note_strangers
+from transactions.services.nonces import agrees, note_strangers
 from transactions.services.replace import tell_outpriced
 from transactions.services.send import resend, resend_dropped
 from transactions.services.settle import final_block_number, settle_final
@@ -102,7 +103,7 @@ def _look_for_the_missing(
         note_strangers(wallet, count, timezone.now())
     else:
         # The broadcaster, which looks into the others, has nothing to sign for it.
-        wallet.refresh_from_db(fields=["next_nonce", "nonces_seen", "unknown_since", "untold_since"])
+        wallet.read_nonces_again()
         agrees(wallet, count, chain)
 
 

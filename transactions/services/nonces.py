@@ -8,14 +8,14 @@ pauses, and staff tell. Until then nothing that was accepted before goes out, fr
 
 import datetime as dt
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
 from django.db import connection
 from django.db import transaction as db_transaction
-from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
-from django.db.models.functions import Coalesce, Random
+from django.db.models import F, Q, Value
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from accounts.keys import Signer, UnsignedTransfer, sign_transfers
@@ -28,9 +28,9 @@ from transactions.chain.types import FeeQuote, MinedTransaction, NonceCount
 from transactions.models import Attempt, Transaction, Wallet
 from transactions.services.attempts import insert_attempts, signed_attempt
 from transactions.services.pricing import PLAIN_GAS, price_transfer
-from transactions.services.send import send_attempts, set_wait_reason
+from transactions.services.send import send_attempts
 from transactions.services.wallets import pause_wallet
-from transactions.states import UNSIGNED, Kind, Purpose, Stage, WaitReason
+from transactions.states import UNSIGNED, Kind, Purpose, Stage
 from txnsite.faults import fault_point
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def agrees(wallet: Wallet, count: NonceCount, chain: Chain) -> bool:
             # What somebody else has noted meanwhile stays noted.
             told = Wallet.objects.filter(pk=wallet.pk, nonces_seen__lte=F("next_nonce"))
             told.update(unknown_since=None, untold_since=None)
-            wallet.refresh_from_db(fields=["unknown_since", "untold_since"])
+            wallet.read_nonces_again()
         return wallet.unknown_since is None
     _take_in_strangers(wallet, count, chain)
     return False
@@ -72,52 +72,12 @@ def note_strangers(wallet: Wallet, count: NonceCount, now: dt.datetime) -> None:
         newly_seen.update(
             nonces_seen=count.next_nonce, unknown_since=now, untold_since=Coalesce("untold_since", Value(now))
         )
-        wallet.refresh_from_db(fields=["next_nonce", "nonces_seen", "unknown_since", "untold_since"])
+        wallet.read_nonces_again()
     elif wallet.nonces_seen > wallet.next_nonce and wallet.unknown_since is None:
         # A process of the version before may have taken it for told.
         still_unknown = Wallet.objects.filter(pk=wallet.pk, nonces_seen__gt=F("next_nonce"), unknown_since=None)
         still_unknown.update(unknown_since=now, untold_since=now)
-        wallet.refresh_from_db(fields=["next_nonce", "nonces_seen", "unknown_since", "untold_since"])
-
-
-def explain_used_nonces(wallet: Wallet, nonce_count: int, head_number: int, chain: Chain) -> None:
-    """Find out what used up the nonces of payments for which none of our receipts has turned up in long.
-
-    What it was becomes an attempt like any other: watched, and settled for what it is once it is final. What no node
-    can tell is flagged for staff, and asked for again with later blocks.
-
-    :raises ChainError: when the node doesn't answer.
-    """
-    young = Attempt.objects.filter(transaction=OuterRef("pk"), signed_block__gt=head_number - settings.CONFIRMATIONS)
-    missing = Transaction.objects.filter(
-        ~Exists(young), wallet=wallet, nonce__lt=nonce_count, stage__in=[Stage.SIGNED, Stage.BROADCAST]
-    )
-    # What waits for staff may do so for ever: it is asked for after the rest, and in turns.
-    turn = Case(When(wait_reason=WaitReason.NONCE, then=Random()), default=Value(-1.0))
-    rows = {row.nonce: row for row in missing.order_by(turn, "nonce")[:AT_ONCE] if row.nonce is not None}
-    if not rows:
-        return
-    known = set(Attempt.objects.filter(transaction__in=rows.values()).values_list("hash", flat=True))
-    found = chain.transactions_of(wallet.address, sorted(rows))
-    for nonce, mined in found.items():
-        if mined.hash not in known:
-            with db_transaction.atomic():
-                insert_attempts([unsigned_attempt(rows[nonce], wallet, mined)])
-                _tell_of_stranger(wallet, mined)
-    untold = {nonce: row.pk for nonce, row in rows.items() if nonce not in found and not row.may_be_displaced}
-    _flag_untold(untold, wallet, head_number, chain)
-
-
-def _flag_untold(row_ids: Mapping[int, int], wallet: Wallet, head_number: int, chain: Chain) -> None:
-    """Flag what waits for staff to be given up: its nonce was used so long ago that no receipt is merely late.
-
-    :param row_ids: by nonce.
-    """
-    if not row_ids:
-        return
-    used = chain.nonces([wallet.address], block_number=max(0, head_number - settings.CONFIRMATIONS))[wallet.address]
-    lost = {row_id: WaitReason.NONCE for nonce, row_id in row_ids.items() if nonce < used}
-    set_wait_reason(lost, stages=[Stage.SIGNED, Stage.BROADCAST])
+        wallet.read_nonces_again()
 
 
 def is_payment(row: Transaction, mined: MinedTransaction) -> bool:
@@ -141,8 +101,18 @@ def take_in_stranger(wallet: Wallet, mined: MinedTransaction) -> bool:
             transaction_hash=mined.hash,
         )
         insert_attempts([unsigned_attempt(row, wallet, mined)])
-        _tell_of_stranger(wallet, mined)
+        tell_of_stranger(wallet, mined)
     return True
+
+
+def tell_of_stranger(wallet: Wallet, mined: MinedTransaction) -> None:
+    """Raise an alert for a transaction of a wallet's that was signed elsewhere."""
+    message = (
+        f"{mined.hash} used nonce {mined.nonce} and was not signed by this desk as it is now: another program has the "
+        "key, or the database was restored from a backup. It is booked as what it did."
+    )
+    subject = f"{wallet.address} nonce {mined.nonce}"
+    raise_alert(kind=AlertKind.NONCE_DRIFT, subject=subject, message=message, now=timezone.now())
 
 
 def claim_next_nonce(wallet: Wallet, nonce: int) -> bool:
@@ -230,15 +200,6 @@ def _ask_staff_if_late(wallet: Wallet, reason: str) -> None:
 def _pause(wallet: Wallet, reason: str) -> None:
     """Pause a wallet, or tell of one that is paused already what staff have to see to before it is resumed."""
     pause_wallet(wallet, reason, timezone.now(), again=True)
-
-
-def _tell_of_stranger(wallet: Wallet, mined: MinedTransaction) -> None:
-    message = (
-        f"{mined.hash} used nonce {mined.nonce} and was not signed by this desk as it is now: another program has the "
-        "key, or the database was restored from a backup. It is booked as what it did."
-    )
-    subject = f"{wallet.address} nonce {mined.nonce}"
-    raise_alert(kind=AlertKind.NONCE_DRIFT, subject=subject, message=message, now=timezone.now())
 
 
 def _candidates(wallet: Wallet, mined: MinedTransaction) -> list[int]:

@@ -20,6 +20,7 @@ from transactions.models import Attempt, Block, Transaction, Wallet
 from transactions.services.attempts import insert_attempts, signed_attempt
 from transactions.services.pricing import PLAIN_GAS, Price, price_replacement, price_transfer
 from transactions.services.send import resend, send_attempts, set_wait_reason
+from transactions.services.signers import tell_unable
 from transactions.states import Kind, Purpose, Stage, WaitReason
 from txnsite.faults import fault_point
 
@@ -124,7 +125,7 @@ def _replace(stuck: Sequence[_Stuck], signers: dict[Wallet, Signer], terms: Broa
         try:
             signed = sign_transfers(signer, [transfer for _, transfer in planned])
         except SignerUnavailableError as error:
-            logger.error("Wallet %s can't sign: %s", wallet, error)  # noqa: TRY400 (no traceback near keys)
+            tell_unable(wallet, error)
             del signers[wallet]
             continue
         attempts += [

@@ -30,8 +30,13 @@ def load_signers(wallets: Iterable[Wallet]) -> Signers:
         try:
             signers[wallet] = load_wallets_signer(wallet)
         except AccountsError as error:
-            logger.error("Wallet %s can't sign: %s", wallet, error)  # noqa: TRY400 (no traceback near keys)
+            tell_unable(wallet, error)
     return signers
+
+
+def tell_unable(wallet: Wallet, error: AccountsError) -> None:
+    """Log that a wallet can't sign now: without a traceback, which would be one near keys."""
+    logger.error("Wallet %s can't sign: %s", wallet, error)
 
 
 def take_out_unfit(wallets: list[Wallet], signers: Signers, terms: BroadcastTerms, chain: Chain) -> bool:
@@ -49,7 +54,7 @@ def _is_fit(wallet: Wallet, signer: Signer | None, terms: BroadcastTerms, chain:
     What a paused one's were used for is looked up by the follower, once a block: nothing waits for it here.
     """
     # Read after the counts were, or its own newest payments would look like a stranger's.
-    wallet.refresh_from_db(fields=["next_nonce", "nonces_seen", "unknown_since", "untold_since", "paused_at"])
+    wallet.read_nonces_again()
     count = terms.nonces[wallet.address]
     if wallet.paused_at is not None:
         note_strangers(wallet, count, timezone.now())
@@ -60,6 +65,6 @@ def _is_fit(wallet: Wallet, signer: Signer | None, terms: BroadcastTerms, chain:
         try:
             fill_gaps(wallet, signer, count, terms.quote, chain)
         except SignerUnavailableError as error:
-            logger.error("Wallet %s can't sign: %s", wallet, error)  # noqa: TRY400 (no traceback near keys)
+            tell_unable(wallet, error)
             return False
     return True
