@@ -1,6 +1,7 @@
 """Ether that came without a transfer which the intake finds: booked by staff, no more of it than there is, and once."""
 
 import datetime as dt
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event
 from typing import Any
@@ -12,6 +13,7 @@ from pytest_django.fixtures import Settings
 from accounts.exceptions import AccountsError, AlreadyPostedError, BadAmountError, ReasonRequiredError
 from accounts.keys import deposit_address
 from accounts.models import Account, AccountKind, Alert, Journal
+from accounts.services.adjustments import Adjustment
 from tests.desk import ETHER, NETWORK_FEE, NOW, Desk, make_officer, write_deposit_seed
 from tests.staff import events
 from tests.transactions.test_reorg_races import wait_for_a_waiter
@@ -50,9 +52,10 @@ def book(
     request_id: str = "form 1",
     reason: str = REASON,
     now: dt.datetime = NOW,
+    how: Callable[..., Adjustment] = book_found,
 ) -> int:
-    """Book what was found; return the journal's id."""
-    return book_found(
+    """Book what was found, or with `book_missing` what is missing; return the journal's id."""
+    return how(
         actor=make_officer(),
         wallet_id=wallet.pk,
         amount_in_wei=amount_in_wei,

@@ -57,25 +57,9 @@ def address(desk: Desk) -> Wallet:
     return lose_ether(desk)
 
 
-def write_off(
-    desk: Desk,
-    wallet: Wallet,
-    amount_in_wei: int = 3 * ETHER,
-    *,
-    request_id: str = "form 1",
-    reason: str = REASON,
-    now: dt.datetime = NOW,
-) -> int:
+def write_off(desk: Desk, wallet: Wallet, amount_in_wei: int = 3 * ETHER, reason: str = REASON, **terms: Any) -> int:
     """Book what is missing; return the journal's id."""
-    return book_missing(
-        actor=make_officer(),
-        wallet_id=wallet.pk,
-        amount_in_wei=amount_in_wei,
-        reason=reason,
-        request_id=request_id,
-        now=now,
-        chain=desk.chain,
-    ).journal_id
+    return book(desk, wallet, amount_in_wei, reason=reason, how=book_missing, **terms)
 
 
 def record(header: BlockHeader) -> None:
