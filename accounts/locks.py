@@ -10,18 +10,32 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 logger = logging.getLogger(__name__)
 
+HOLDER_SILENT_SECONDS_MAX = 120
+"""How long whoever holds a lock may say nothing to the database: longer than the slowest node keeps it waiting."""
+
+LEADER_SILENT_SECONDS_MAX = 20
+"""The same of a leader, which is asked whether it leads every few seconds."""
+
+# A process that hangs, and whose machine goes on, keeps its session: PostgreSQL has to end that by itself.
+_TRY = """
+SELECT CASE WHEN pg_try_advisory_lock(%s) THEN set_config('idle_session_timeout', %s || 's', FALSE) END IS NOT NULL
+"""
+_RELEASE = "SELECT pg_advisory_unlock(%s), set_config('idle_session_timeout', '0', FALSE)"
+
 
 @contextmanager
 def advisory_lock(name: str, key: int = 0) -> Iterator[bool]:
     """Hold the lock `name` (of row `key`, say) while the block runs; yield whether it was free.
 
-    Doesn't wait. PostgreSQL itself lets go when the session ends, so a killed process blocks nobody. The lock belongs
-    to the session, not to a database transaction: take it outside `atomic`. A session can take a lock that it holds a
-    second time; other sessions can't. Needs sessions of its own (no PgBouncer in transaction mode).
+    Doesn't wait. PostgreSQL itself lets go when the session ends, so a killed process blocks nobody; and it ends the
+    session of one that hangs, after two minutes without a statement. What that one does when it wakes up fails: it has
+    no session to write with. The lock belongs to the session, not to a database transaction: take it outside `atomic`.
+    A session can take a lock that it holds a second time; other sessions can't. Needs sessions of its own (no PgBouncer
+    in transaction mode).
     """
     lock_id = _lock_id(name, key)
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [lock_id])
+        cursor.execute(_TRY, [lock_id, HOLDER_SILENT_SECONDS_MAX])
         (is_mine,) = cursor.fetchone()
     try:
         yield is_mine
@@ -34,8 +48,8 @@ def _release(name: str, lock_id: int) -> None:
     """Give the lock back; where the connection can't even say so, end the session, which does the same."""
     try:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [lock_id])
-            (was_mine,) = cursor.fetchone()
+            cursor.execute(_RELEASE, [lock_id])
+            was_mine, _ = cursor.fetchone()
     except (DatabaseError, InterfaceError):
         _end_session(connection)
         return
@@ -65,6 +79,8 @@ def lock_until_commit(name: str, key: int = 0) -> None:
 
 class Leadership:
     """A lock held for as long as the process lives, by a database session of its own: who leads among several.
+
+    Who doesn't ask whether it leads for 20 seconds leads no more.
 
     :param name: what is led; shared with `advisory_lock`, so choose one that no work uses.
     """
@@ -96,7 +112,7 @@ class Leadership:
         session = connections.create_connection(DEFAULT_DB_ALIAS)
         try:
             with session.cursor() as cursor:
-                cursor.execute("SELECT pg_try_advisory_lock(%s)", [self._lock_id])
+                cursor.execute(_TRY, [self._lock_id, LEADER_SILENT_SECONDS_MAX])
                 (is_ours,) = cursor.fetchone()
         except BaseException:
             session.close()

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import pytest
 from django.db import connection
 
+from accounts import locks
 from accounts.locks import Leadership
+from txnsite.stack.process import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -48,6 +50,17 @@ def test_a_lost_session_is_noticed_before_anything_is_led(candidates: tuple[Lead
     assert not first.is_ours(), "it does not come back while another leads"
     second.give_up()
     assert first.is_ours()
+
+
+def test_one_that_hangs_leads_no_more(
+    candidates: tuple[Leadership, Leadership], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = candidates
+    monkeypatch.setattr(locks, "LEADER_SILENT_SECONDS_MAX", 1)
+    assert first.is_ours()
+    assert not second.is_ours()
+    wait_for(second.is_ours, what="the other to lead", timeout_seconds=15)
+    assert not first.is_ours()
 
 
 def test_names_do_not_meet(candidates: tuple[Leadership, Leadership]) -> None:

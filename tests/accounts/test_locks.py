@@ -10,6 +10,7 @@ import pytest
 from django.db import OperationalError, connection, connections
 from django.db import transaction as db_transaction
 
+from accounts import locks
 from accounts.locks import advisory_lock, lock_until_commit
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -92,6 +93,34 @@ def test_a_session_that_ends_lets_go(elsewhere: Elsewhere) -> None:
     may_die.set()
     thread.join(20)
     assert elsewhere(lambda: is_free("work")) is True
+
+
+def test_one_that_hangs_loses_its_lock_and_its_session(elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait_for_it() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '15s'")
+            cursor.execute("SELECT pg_advisory_lock(%s)", [locks._lock_id("work", 0)])
+
+    monkeypatch.setattr(locks, "HOLDER_SILENT_SECONDS_MAX", 1)
+    with advisory_lock("work") as is_mine:
+        assert is_mine
+        elsewhere(wait_for_it)
+        with pytest.raises(OperationalError), connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    elsewhere(connections.close_all)
+
+
+def test_nobody_else_is_cut_off_for_saying_nothing(elsewhere: Elsewhere) -> None:
+    def limit() -> str:
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW idle_session_timeout")
+            return str(cursor.fetchone()[0])
+
+    with advisory_lock("work"):
+        assert limit() == "2min"
+        elsewhere(lambda: is_free("work"))
+        assert elsewhere(limit) == "0"
+    assert limit() == "0"
 
 
 def test_a_replaced_connection_is_reported(caplog: pytest.LogCaptureFixture) -> None:

@@ -14,6 +14,9 @@ from tests.api.callers import Caller, problem_of
 from transactions.models import Transaction
 from txnsite.celery import _drop_dead_connections
 from txnsite.database.base import DatabaseWrapper
+from txnsite.database.settings import database_settings
+from txnsite.env import running_env
+from txnsite.stack.layout import REPOSITORY
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -96,3 +99,25 @@ class TestPool:
         pooled.close()
         end_backend(before)
         assert backend_of(pooled) != before
+
+
+class TestKeptAlive:
+    """A machine that is gone says nothing; each side notices by itself, and so its locks are free."""
+
+    def options_of(self, monkeypatch: pytest.MonkeyPatch, url: str) -> dict[str, Any]:
+        monkeypatch.setenv("DATABASE_URL", url)
+        options: dict[str, Any] = database_settings(running_env(REPOSITORY), "txnsite.database")["OPTIONS"]
+        return options
+
+    def test_by_the_server_and_by_us(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        options = self.options_of(monkeypatch, "postgresql://user@db.example/txnsite")
+        assert options["options"].endswith(
+            "-c tcp_keepalives_idle=10s -c tcp_keepalives_interval=5s -c tcp_keepalives_count=3 -c tcp_user_timeout=25s"
+        )
+        ours = ("keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
+        assert [options[name] for name in ours] == [10, 5, 3, 25_000]
+
+    def test_as_the_url_says(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        options = self.options_of(monkeypatch, "postgresql://user@db.example/txnsite?keepalives_idle=60")
+        assert options["keepalives_idle"] == "60"
+        assert options["keepalives_count"] == 3
