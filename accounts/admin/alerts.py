@@ -1,6 +1,6 @@
 """Alerts: what is wrong now first; staff acknowledge, and only what finds it right again resolves."""
 
-from collections.abc import Callable
+import re
 from typing import Any
 
 from django.contrib import admin, messages
@@ -15,33 +15,43 @@ from accounts.admin.base import ReadOnlyAdmin, as_number, staff_user
 from accounts.models import Alert, AlertKind
 from accounts.services.alerts import acknowledge_alert
 from transactions.models import Deposit, ReservesReport, Transaction, Wallet
+from transactions.services.watch import NO_WALLET
 
 AT_ONCE_MAX = 100
 SHORT_LENGTH = 160
 """How much of a message a list shows; its page shows all of it."""
 
 
-def _wallet(alert: Alert) -> tuple[str, str]:
-    return "The wallet", cells.list_url(Wallet, q=alert.subject.split()[0])
+def _place(alert: Alert) -> tuple[str, str] | None:
+    """Return where staff see what an alert is about: what its subject names, or else what all of its kind concern."""
+    subject = alert.subject
+    if subject.endswith(NO_WALLET):
+        return None
+    if named := re.search(r"\b0x[0-9a-f]{64}\b", subject):
+        return "The deposit", cells.list_url(Deposit, q=named[0])
+    if subject.startswith("deposits"):
+        return "Deposits", cells.list_url(Deposit)
+    if named := re.search(r"#(\d+)", subject):
+        return f"Payment #{named[1]}", reverse("admin:transactions_transaction_change", args=[named[1]])
+    if named := re.search(r"\b0x[0-9a-fA-F]{40}\b", subject):
+        return "The wallet", cells.list_url(Wallet, q=named[0])
+    match AlertKind(alert.kind):
+        case AlertKind.BOOKS_DIFFER:
+            return _newest_report()
+        case AlertKind.PAYMENT_STUCK:
+            return "Payments under way", cells.list_url(Transaction, status__exact="PENDING")
+        case AlertKind.QUEUE_FULL:
+            return "Payments that wait", cells.list_url(Transaction, stage__exact="ACCEPTED")
+        case AlertKind.INTAKE_LATE:
+            return "Deposits", cells.list_url(Deposit)
+    return None
 
 
-def _newest_report(alert: Alert) -> tuple[str, str]:
+def _newest_report() -> tuple[str, str]:
     newest = ReservesReport.objects.order_by("-pk").values_list("pk", flat=True).first()
     if newest is None:
         return "Reserves reports", cells.list_url(ReservesReport)
     return f"Newest reserves report (#{newest})", reverse("admin:transactions_reservesreport_change", args=[newest])
-
-
-_PAGES: dict[AlertKind, Callable[[Alert], tuple[str, str]]] = {
-    AlertKind.WALLET_BALANCE_LOW: _wallet,
-    AlertKind.WALLET_PAUSED: _wallet,
-    AlertKind.NONCE_DRIFT: _wallet,
-    AlertKind.BOOKS_DIFFER: _newest_report,
-    AlertKind.PAYMENT_STUCK: lambda _: ("Payments under way", cells.list_url(Transaction, status__exact="PENDING")),
-    AlertKind.QUEUE_FULL: lambda _: ("Payments that wait", cells.list_url(Transaction, stage__exact="ACCEPTED")),
-    AlertKind.INTAKE_LATE: lambda _: ("Deposits", cells.list_url(Deposit)),
-}
-"""Where staff see what an alert of a kind is about."""
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -115,8 +125,8 @@ class AlertAdmin(ReadOnlyAdmin):
 
     @admin.display(description="see also")
     def place(self, alert: Alert) -> Any:
-        page = _PAGES.get(AlertKind(alert.kind))
-        return cells.links(page(alert)) if page is not None else cells.EMPTY
+        place = _place(alert)
+        return cells.EMPTY if place is None else cells.links(place)
 
     @admin.display(description="state")
     def state(self, alert: Alert) -> Any:

@@ -10,15 +10,17 @@ from django.utils import timezone
 from accounts.admin import alerts
 from accounts.models import Alert, AlertKind
 from accounts.services.alerts import acknowledge_alert, raise_alert, resolve_alert
-from tests.desk import RECIPIENT, make_user
+from tests.desk import RECIPIENT, Desk, make_user
 from tests.pages import links_of, text_of
 from tests.staff import Staff, events, make_staff
 from transactions.services.reserves import Proof
 from transactions.services.reserves_reports import keep_report
+from transactions.services.watch import NO_WALLET
 
 pytestmark = pytest.mark.django_db
 LIST = reverse("admin:accounts_alert_changelist")
 INDEX = reverse("admin:index")
+HASH = "0x" + "ab" * 32
 
 
 @pytest.fixture
@@ -72,12 +74,32 @@ def test_the_page_of_one_tells_everything(operator: Staff) -> None:
         (AlertKind.QUEUE_FULL, "payments", "/admin/transactions/transaction/?stage__exact=ACCEPTED"),
         (AlertKind.INTAKE_LATE, "intake", "/admin/transactions/deposit/"),
         (AlertKind.BOOKS_DIFFER, "books and chain", "/admin/transactions/reservesreport/"),
+        (AlertKind.BOOKS_DIFFER, "deposits", "/admin/transactions/deposit/"),
+        (AlertKind.DEEP_REORG, "deposits from #7", "/admin/transactions/deposit/"),
+        (AlertKind.DEEP_REORG, f"opening of {RECIPIENT}", f"/admin/transactions/wallet/?q={RECIPIENT}"),
+        (AlertKind.LOSS, f"deposit {HASH}.1", f"/admin/transactions/deposit/?q={HASH}"),
     ],
 )
 def test_the_page_of_one_leads_to_what_it_is_about(operator: Staff, kind: AlertKind, subject: str, link: str) -> None:
     page = operator.client.get(reverse("admin:accounts_alert_change", args=[alert(subject, kind).pk]))
     assert link in links_of(page)
     assert operator.client.get(link).status_code == 200
+
+
+@pytest.mark.parametrize(("kind", "subject"), [(AlertKind.DEEP_REORG, "from #{}"), (AlertKind.LOSS, "payment #{}.1")])
+def test_one_that_names_a_payment_leads_to_its_page(operator: Staff, kind: AlertKind, subject: str) -> None:
+    payment = Desk().accept()
+    page = operator.client.get(
+        reverse("admin:accounts_alert_change", args=[alert(subject.format(payment.pk), kind).pk])
+    )
+    assert reverse("admin:transactions_transaction_change", args=[payment.pk]) in links_of(page)
+    assert f"Payment #{payment.pk}" in text_of(page)
+
+
+def test_one_of_a_key_without_a_wallet_leads_to_no_wallet(operator: Staff) -> None:
+    row = alert(f"{RECIPIENT}{NO_WALLET}", AlertKind.NONCE_DRIFT)
+    page = operator.client.get(reverse("admin:accounts_alert_change", args=[row.pk]))
+    assert not [link for link in links_of(page) if "wallet/?q" in link]
 
 
 def test_books_that_differ_lead_to_the_newest_report(operator: Staff) -> None:
