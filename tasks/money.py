@@ -15,7 +15,7 @@ from tasks.resuming import RESUME, resume_now
 from tasks.sweeping import SWEEP, sweep_now
 from transactions.chain.exceptions import ChainError, ChainForkError
 from transactions.exceptions import WalletStateError
-from transactions.services import intake, reconcile, reserves_reports, sweep, watch
+from transactions.services import expire, intake, reconcile, reserves_reports, sweep, watch
 from transactions.services.broadcast import broadcast_payments, has_work
 from transactions.services.cancel import cancel_wished
 from transactions.services.follow import follow_chain
@@ -55,6 +55,12 @@ def follow(**_kwargs: object) -> None:
     except ChainError as error:
         logger.warning("The chain can't be followed now: %s", error)
     cancel_wished(timezone.now())
+
+
+@shared_task
+def expire_payments(**_kwargs: object) -> None:
+    """Call off what has waited too long to be sent."""
+    expire.expire_payments(timezone.now())
 
 
 @shared_task

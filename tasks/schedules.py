@@ -21,6 +21,7 @@ NIGHTLY_EXPIRY_SECONDS = 12 * 3600
 
 WHILE_OFF = {
     "Follow the chain": "Payments are not followed while it is off, and none is settled.",
+    "Call off expired payments": "Payments wait to be sent for ever while it is off, whatever EXPIRE_AFTER_HOURS says.",
     "Watch overdue payments": "Payments that hang are not looked after while it is off.",
     "Take in blocks": "Deposits are not seen while it is off.",
     "Watch the desk": "Nobody is told of payments, nodes and deposits that need help while it is off.",

@@ -65,6 +65,7 @@ CELERY_BEAT_SYNC_EVERY = 1
 # Created by `setup_desk` where absent and never touched again: afterwards the admin owns them.
 DEFAULT_SCHEDULES: dict[str, dict[str, Any]] = {
     "Follow the chain": {"task": "tasks.money.follow", "every_seconds": 1},
+    "Call off expired payments": {"task": "tasks.money.expire_payments", "every_seconds": 60},
     "Watch overdue payments": {"task": "tasks.money.sweep_overdue", "every_seconds": 10},
     "Mail alerts": {"task": "tasks.housekeeping.mail_alerts", "every_seconds": 30},
     "Take in blocks": {"task": "tasks.deposits.take_in_blocks", "every_seconds": 2},

@@ -164,6 +164,8 @@ CHAIN_LAG_BLOCKS_MAX = env.integer("CHAIN_LAG_BLOCKS_MAX", 3, minimum=1)
 BROADCAST_GATHER_SECONDS = env.integer("BROADCAST_GATHER_MILLISECONDS", 800) / 1000
 # What isn't mined after so many blocks is replaced at a higher fee.
 REPLACE_AFTER_BLOCKS = env.integer("REPLACE_AFTER_BLOCKS", 5, minimum=1)
+# What waits longer to be sent is called off; 0: nothing is.
+EXPIRE_AFTER_HOURS = env.integer("EXPIRE_AFTER_HOURS", 0)
 # The most the desk pays, of its own, to use up a nonce with a transaction that pays nobody.
 CANCEL_FEE_MAX_IN_WEI = env.integer("CANCEL_FEE_MAX_IN_WEI", 2 * PAYMENT_FEE_IN_WEI)
 # No transaction may have more gas (EIP-7825); a recipient that needs more can't be paid.

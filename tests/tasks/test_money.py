@@ -1,5 +1,6 @@
 """The money queue's tasks: each starts one service, and nothing that is down keeps it from the rest of its work."""
 
+import datetime as dt
 import logging
 from collections.abc import Iterator
 
@@ -23,6 +24,7 @@ NOWHERE = "redis://127.0.0.1:1/0"
 TASKS: "list[Task[..., object]]" = [
     money.broadcast,
     money.follow,
+    money.expire_payments,
     money.sweep_overdue,
     money.watch_wallets,
     money.reconcile_transaction,
@@ -228,6 +230,14 @@ def test_the_watch_over_the_desk_looks_at_retired_wallets_too(desk: Desk) -> Non
     Wallet.objects.filter(pk=retired.pk).update(replaced_by=desk.wallet, **columns)
     money.watch_desk()
     assert Alert.objects.get(kind="wallet_paused").subject == retired.address
+
+
+def test_expired_payments_are_called_off(desk: Desk, settings: Settings) -> None:
+    settings.EXPIRE_AFTER_HOURS = 1
+    payment = desk.accept(now=timezone.now() - dt.timedelta(hours=2))
+    money.expire_payments()
+    payment.refresh_from_db()
+    assert payment.failure_reason == "expired"
 
 
 def test_the_watch_over_the_desk_looks_at_keys_too(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
