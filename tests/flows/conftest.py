@@ -85,6 +85,10 @@ class LiveDesk:
         assert [(tx["to"].lower(), int(tx["value"], 16)) for tx in mined] == wanted
         assert [row.nonce for row in final] == list(range(final[0].nonce or 0, (final[0].nonce or 0) + len(final)))
         assert Attempt.objects.filter(transaction__in=final).count() == len(final), "an attempt was signed twice"
+        self.assert_books_equal_chain()
+
+    def assert_books_equal_chain(self) -> None:
+        """Check the books, and what they say of the wallet against the chain to the wei."""
         assert_books_balance()
         self.wallet.account.refresh_from_db()
         assert -self.wallet.account.current_balance_in_wei == self.anvil.balance(self.wallet.address)
