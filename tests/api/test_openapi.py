@@ -129,6 +129,10 @@ def test_the_headers_of_a_payment_are_described() -> None:
     assert "Retry-After" in operation["responses"]["429"]["headers"]
 
 
+def test_how_many_confirmations_are_needed_is_the_desks_setting_and_not_described() -> None:
+    assert not re.findall(r"\b(?:\d+|one|two|three|six|ten|twelve) confirmations", json.dumps(schema.raw_schema))
+
+
 def test_the_description_is_served_without_a_token(client: Client) -> None:
     description = json_of(client.get("/api/v1/openapi.json"))
     assert description["openapi"].startswith("3.1")
