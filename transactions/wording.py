@@ -132,6 +132,19 @@ _CANCEL_SENT = replace(
     "Whichever of the two the network takes first decides, so that the payment may still arrive.",
 )
 
+_CANCEL_WAITS: dict[str, str] = {
+    WaitReason.NODE: "Our connection to the Ethereum network does not answer at the moment; the cancel goes on by "
+    "itself as soon as it does.",
+    WaitReason.NETWORK_FEE: "The network asks for more just now than we pay for a cancel; it goes on by itself once "
+    "the network is cheaper.",
+    WaitReason.WALLET_FUNDS: "The wallet we pay from needs more ether first. We have been told; the cancel goes on by "
+    "itself afterwards.",
+    WaitReason.NONCE: "Something else seems to have taken the place in line of both. Our staff have to look at it.",
+}
+"""What the cancel of a payment that is signed may wait for: a sentence more."""
+
+_CANCEL_WAITS_FOR_SOMETHING = "Something has to be ready first; the cancel goes on by itself as soon as it is."
+
 _CANCEL_IN_BLOCK = replace(
     _CANCEL_ASKED_FOR,
     headline="Cancelled, being confirmed",
@@ -263,13 +276,22 @@ def _quote(detail: Detail) -> str:
 def _words_before(detail: Detail, is_cancel: bool) -> _Words:
     """Return what is told as long as no block is known to hold anything."""
     if detail["cancel_requested_at"]:
-        if detail["stage"] in UNSIGNED:
-            return _CANCEL_WISHED
-        return _CANCEL_SENT if is_cancel else _CANCEL_ASKED_FOR
+        return _words_of_cancel(detail, is_cancel)
     if detail["wait_reason"]:
         # During a deploy, a newer worker may give a reason that this page has no words for yet.
         return _WAITS.get(detail["wait_reason"], _WAITS_FOR_SOMETHING)
     return _ON_THE_WAY[Stage(detail["stage"])]
+
+
+def _words_of_cancel(detail: Detail, is_cancel: bool) -> _Words:
+    """Return what is told while no block is known to hold either the payment or its cancel."""
+    if detail["stage"] in UNSIGNED:
+        return _CANCEL_WISHED
+    words = _CANCEL_SENT if is_cancel else _CANCEL_ASKED_FOR
+    if not detail["wait_reason"]:
+        return words
+    wait = _CANCEL_WAITS.get(detail["wait_reason"], _CANCEL_WAITS_FOR_SOMETHING)
+    return replace(words, explanation=f"{words.explanation} {wait}")
 
 
 def _words_in_block(detail: Detail, by_depth: bool, is_cancel: bool) -> _Words:

@@ -25,10 +25,12 @@ ONLY_WITH_A_BODY = (
     site.UnsupportedMediaTypeError,
     site.DuplicateFieldError,
 )
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds after which to try again.", "schema": {"type": "integer"}}}
 _PROBLEM_HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": {"description": "`Bearer`, RFC 6750.", "schema": {"type": "string"}}},
-    409: {"Retry-After": {"description": "Seconds after which to try again.", "schema": {"type": "integer"}}},
-    503: {"Retry-After": {"description": "Seconds after which to try again.", "schema": {"type": "integer"}}},
+    409: _RETRY_AFTER,
+    429: _RETRY_AFTER,
+    503: _RETRY_AFTER,
 }
 
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import logging
+from collections.abc import Iterable
 
 from django.db import connection
 from django.db import transaction as db_transaction
@@ -51,6 +52,14 @@ def resolve_alert(*, kind: AlertKind, subject: str, now: dt.datetime) -> bool:
     if was_open:
         db_transaction.on_commit(lambda: logger.info("Resolved: %s, %s.", kind.label, subject))
     return was_open
+
+
+def resolve_others(*, kind: AlertKind, subjects: Iterable[str], now: dt.datetime) -> None:
+    """Close the open alerts of this kind about anything but these subjects: what they told of is watched no more."""
+    watched = [_cleaned(subject, SUBJECT_LENGTH_MAX) for subject in subjects]
+    others = Alert.objects.filter(kind=kind, resolved_at=None).exclude(subject__in=watched)
+    for subject in others.order_by("pk").values_list("subject", flat=True):
+        resolve_alert(kind=kind, subject=subject, now=now)
 
 
 def raise_or_resolve(*, kind: AlertKind, subject: str, message: str, now: dt.datetime) -> None:

@@ -13,7 +13,13 @@ from accounts.exceptions import AlertNotFoundError
 from accounts.models import Alert, AlertKind
 from accounts.models.alerts import HAPPENED_ONCE
 from accounts.queries import unacknowledged_alerts_count
-from accounts.services.alerts import acknowledge_alert, raise_alert, raise_or_resolve, resolve_alert
+from accounts.services.alerts import (
+    acknowledge_alert,
+    raise_alert,
+    raise_or_resolve,
+    resolve_alert,
+    resolve_others,
+)
 from tests.desk import NOW, make_user
 from tests.staff import events
 
@@ -121,6 +127,15 @@ class TestResolved:
     def test_a_subject_that_was_cut_is_found_again(self) -> None:
         low("z" * 500)
         assert resolve_alert(kind=LOW, subject="z" * 500, now=NOW) is True
+
+    def test_all_about_anything_else(self) -> None:
+        for subject in ("0xabc", "0xdef", "z" * 500, "0xfff"):
+            low(subject)
+        raise_alert(kind=AlertKind.NODE, subject="0xabc", message="m", now=NOW)
+        resolve_others(kind=LOW, subjects=["0xdef", "z" * 500], now=LATER)
+        still_open = Alert.objects.filter(resolved_at=None).order_by("id").values_list("kind", "subject")
+        assert list(still_open) == [(LOW, "0xdef"), (LOW, "z" * 200), ("node", "0xabc")]
+        assert set(Alert.objects.exclude(resolved_at=None).values_list("resolved_at", flat=True)) == {LATER}
 
     def test_what_is_watched_is_open_as_long_as_there_is_something_to_say(self) -> None:
         watched: dict[str, Any] = {"kind": AlertKind.WALLET_BALANCE_LOW, "subject": "0xabc"}

@@ -126,6 +126,11 @@ def test_the_headers_of_a_payment_are_described() -> None:
     assert set(operation["responses"]["201"]["headers"]) == {"Location", "Preference-Applied"}
     assert set(operation["responses"]["200"]["headers"]) == {"Location", "Preference-Applied", "Idempotency-Replayed"}
     assert "Retry-After" in operation["responses"]["409"]["headers"]
+    assert "Retry-After" in operation["responses"]["429"]["headers"]
+
+
+def test_how_many_confirmations_are_needed_is_the_desks_setting_and_not_described() -> None:
+    assert not re.findall(r"\b(?:\d+|one|two|three|six|ten|twelve) confirmations", json.dumps(schema.raw_schema))
 
 
 def test_the_description_is_served_without_a_token(client: Client) -> None:

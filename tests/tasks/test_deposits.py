@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import celery
 import pytest
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
@@ -14,6 +15,7 @@ from tests.brokers import broker_at, waiting
 from tests.desk import Desk
 from transactions.chain import ChainUnavailableError, use_chain
 from transactions.models import Block, BlockContent, Deposit
+from transactions.services import intake
 from txnsite.celery import app
 
 STEPS: "list[celery.Task[..., object]]" = [deposits.fetch_block, deposits.record_block, deposits.record_transfers]
@@ -53,6 +55,22 @@ def test_a_step_ends_with_its_error_when_all_tries_failed(desk: Desk) -> None:
         done = deposits.fetch_block.apply(args=(block.number, block.hash))
     assert isinstance(done.result, ChainUnavailableError)
     assert desk.chain.asked["block_body"] == 6
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+@pytest.mark.parametrize("task", STEPS, ids=lambda task: task.name)
+def test_each_step_is_tried_again_when_the_database_fails(
+    task: "celery.Task[..., object]", error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([error("the connection is closed"), error("the server is starting up"), None])
+
+    def fail_twice(*_block: object) -> None:
+        if answer := next(answers):
+            raise answer
+
+    monkeypatch.setattr(intake, task.__name__, fail_twice)
+    assert task.apply(args=(1, "0x1")).successful()
+    assert list(answers) == []
 
 
 @pytest.mark.django_db(transaction=True)

@@ -124,7 +124,7 @@ class TestStrangers:
         later.refresh_from_db()
         assert (later.stage, later.wait_reason) == ("ACCEPTED", "wallet")
 
-    def test_one_that_no_node_can_be_asked_about_is_told_to_staff(
+    def test_one_that_a_node_can_not_be_asked_about_is_told_to_staff(
         self, desk: Desk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         send_elsewhere(desk, 0)
@@ -136,12 +136,12 @@ class TestStrangers:
         desk.broadcast()
         assert wallet(desk).paused_reason == (
             "Found by the desk:\n"
-            "The nodes can't be asked what used nonce 0: each of them fails or is too busy, as the workers' log says. "
-            "One that answers has to be added."
+            "What used nonce 0 can't be told: a node that may know fails or is too busy, as the workers' log says. "
+            "It has to be mended, or taken out of CHAIN_RPC_URLS."
         )
         assert alerts() == ["wallet_paused"]
 
-    def test_one_wallets_that_no_node_can_be_asked_about_hold_up_nothing_else(
+    def test_one_wallets_that_a_node_can_not_be_asked_about_hold_up_nothing_else(
         self, desk: Desk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         first, search = desk.wallet, desk.chain.transactions_of

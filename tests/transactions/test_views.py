@@ -281,6 +281,19 @@ class TestCancel:
         assert "The payment was cancelled" in told
         assert named in told
 
+    def test_a_cancel_at_its_fee_cap_says_what_it_waits_for(
+        self, desk: Desk, owner: Client, settings: Settings
+    ) -> None:
+        payment = desk.accept()
+        desk.broadcast()
+        url = f"/payments/{payment.pk}/"
+        owner.post(f"{url}cancel/")
+        settings.CANCEL_FEE_MAX_IN_WEI = 1
+        desk.broadcast()
+        told = text_of(owner.get(url))
+        assert "Being cancelled" in told
+        assert "more just now than we pay for a cancel" in told
+
     def test_too_late_is_told(self, client: Client, desk: Desk) -> None:
         payment = desk.accept()
         desk.broadcast()

@@ -89,6 +89,23 @@ class TestBalances:
         watch_balances(NOW, chain=desk.chain)
         assert open_alerts() == []
 
+    @pytest.mark.parametrize("what", ["pause", "drain"])
+    def test_what_pays_nothing_needs_no_refill_until_it_is_resumed(
+        self, desk: Desk, settings: Settings, what: str
+    ) -> None:
+        settings.WALLET_BALANCE_LOW_IN_WEI = 1_000_000 * ETHER
+        low = ("wallet_balance_low", desk.wallet.address)
+        watch_balances(NOW, chain=desk.chain)
+        assert open_alerts() == [low]
+        do(desk, what)
+        # No node has to tell that.
+        with desk.chain.outage(), pytest.raises(ChainUnavailableError):
+            watch_balances(NOW, chain=desk.chain)
+        assert low not in open_alerts()
+        do(desk, "resume")
+        watch_balances(NOW, chain=desk.chain)
+        assert open_alerts() == [low]
+
 
 class TestAdd:
     def test_an_empty_address_with_a_key_may_pay(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,6 +46,19 @@ class TestNodes:
         watch_nodes(NOW, chain=desk.chain)
         assert open_alerts() == []
 
+    @pytest.mark.parametrize("left", [1, 2])
+    def test_one_that_was_taken_out_of_the_list(self, desk: Desk, monkeypatch: pytest.MonkeyPatch, left: int) -> None:
+        nodes = [NodeState(place, f"node {place}", NodeTrouble.DOWN, "") for place in (1, 2, 3)]
+        monkeypatch.setattr(desk.chain, "node_states", lambda: nodes)
+        with desk.chain.outage():
+            watch_nodes(NOW, chain=desk.chain)
+            told = [("node", "all nodes"), *(("node", f"node {place}") for place in (1, 2, 3))]
+            assert open_alerts() == told
+            monkeypatch.setattr(desk.chain, "node_states", lambda: nodes[:left])
+            watch_nodes(NOW, chain=desk.chain)
+        # Of a single node the alert about all of them tells.
+        assert open_alerts() == (told[:3] if left == 2 else told[:1])
+
 
 class TestPayments:
     def test_those_that_are_flagged_until_they_are_final(self, desk: Desk) -> None:

@@ -204,9 +204,8 @@ def test_reasons_of_a_newer_release_have_words_too() -> None:
 class TestCancelling:
     ASKED: dict[str, Any] = {"cancel_requested_at": AT[Stage.BROADCAST]}
 
-    @pytest.mark.parametrize("changes", [{}, {"wait_reason": WaitReason.NETWORK_FEE}])
-    def test_asked_for_and_not_sent_yet(self, changes: dict[str, Any]) -> None:
-        story = tell(detail(Stage.BROADCAST, **self.ASKED, **changes))
+    def test_asked_for_and_not_sent_yet(self) -> None:
+        story = tell(detail(Stage.BROADCAST, **self.ASKED))
         assert (story.badge, story.headline) == ("Cancelling", "Being cancelled")
         assert "We are preparing a transaction" in story.explanation
         assert story.money.startswith("1.008 ETH stay reserved until it is certain. If the cancel comes first")
@@ -217,6 +216,25 @@ class TestCancelling:
         assert (story.badge, story.headline) == ("Cancelling", "Being cancelled")
         assert "and after it a transaction that takes its place" in story.explanation
         assert "If the cancel comes first" in story.money
+
+    @pytest.mark.parametrize("is_cancel", [False, True])
+    @pytest.mark.parametrize("stage", [Stage.SIGNED, Stage.BROADCAST])
+    @pytest.mark.parametrize(
+        ("reason", "words"),
+        [
+            (WaitReason.NODE, "Our connection to the Ethereum network does not answer at the moment; "),
+            (WaitReason.NETWORK_FEE, "The network asks for more just now than we pay for a cancel; "),
+            (WaitReason.WALLET_FUNDS, "The wallet we pay from needs more ether first. "),
+            (WaitReason.NONCE, "Something else seems to have taken the place in line of both. Our staff "),
+            ("weather", "Something has to be ready first; the cancel goes on by itself as soon as it is."),
+        ],
+    )
+    def test_it_says_what_it_waits_for(self, reason: str, words: str, stage: Stage, is_cancel: bool) -> None:
+        moving = tell(detail(stage, **self.ASKED), is_cancel=is_cancel)
+        story = tell(detail(stage, **self.ASKED, wait_reason=reason), is_cancel=is_cancel)
+        assert (story.badge, story.headline, story.tone) == ("Cancelling", "Being cancelled", "warn")
+        assert story.explanation.startswith(f"{moving.explanation} {words}")
+        assert (story.money, story.advice) == (moving.money, moving.advice)
 
     def test_in_a_block(self) -> None:
         story = tell(detail(Stage.MINED, **self.ASKED), is_cancel=True)

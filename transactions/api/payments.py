@@ -182,7 +182,7 @@ _HEADERS = {
     operation_id="create_transaction",
     summary="Make a payment",
     description=(
-        "Holds amount and fee on the account and answers at once; signing, sending and ten confirmations follow.\n\n"
+        "Holds amount and fee on the account and answers at once; signing, sending and confirmations follow.\n\n"
         "Send an `Idempotency-Key` of your own for each payment, and repeat the request with it whenever you don't "
         "know what became of it: a key is used once for each account. The same payment under it again answers 200 "
         "with `Idempotency-Replayed: true` and what was answered first; another payment under it is refused.\n\n"

@@ -98,7 +98,7 @@ def _look_for_the_missing(
         explain_used_nonces(wallet, count.latest, head_number, chain)
     except ChainError as error:
         # Searched for again with the next block: neither what other wallets did nor what is final waits for it.
-        logger.warning("No node can be asked now what used nonces of %s: %s", wallet, error)
+        logger.warning("What used nonces of %s can't be told now, as a node can't be asked: %s", wallet, error)
     if wallet.paused_at is None:
         note_strangers(wallet, count, timezone.now())
     else:

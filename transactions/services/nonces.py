@@ -156,11 +156,11 @@ def _take_in_strangers(wallet: Wallet, count: NonceCount, chain: Chain) -> None:
     try:
         found = chain.transactions_of(wallet.address, nonces)
     except ChainError as error:
-        logger.warning("No node can be asked now what used nonces of %s: %s", wallet, error)
+        logger.warning("What used nonces of %s can't be told now, as a node can't be asked: %s", wallet, error)
         _ask_staff_if_late(
             wallet,
-            f"The nodes can't be asked what used nonce {wallet.next_nonce}: each of them fails or is too busy, as the "
-            "workers' log says. One that answers has to be added.",
+            f"What used nonce {wallet.next_nonce} can't be told: a node that may know fails or is too busy, as the "
+            "workers' log says. It has to be mended, or taken out of CHAIN_RPC_URLS.",
         )
         return
     for nonce in nonces:

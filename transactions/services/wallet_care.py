@@ -9,7 +9,7 @@ from accounts.exceptions import AccountsError
 from accounts.keys import load_signer
 from accounts.models import AlertKind, User
 from accounts.money import format_ether
-from accounts.services.alerts import raise_or_resolve, resolve_alert
+from accounts.services.alerts import raise_or_resolve, resolve_alert, resolve_others
 from accounts.services.audit import clean_reason, record_audit
 from transactions.chain.client import Chain, get_chain
 from transactions.exceptions import WalletStateError
@@ -122,12 +122,14 @@ def check_may_resume(wallet: Wallet) -> None:
 
 
 def watch_balances(now: dt.datetime, *, chain: Chain | None = None) -> None:
-    """Raise an alert for each wallet that pays and holds too little, and resolve it once it holds enough.
+    """Raise an alert for each wallet that pays and holds too little; resolve it once it holds enough, or pays no more.
 
     :raises ChainError: when no node answers; nothing is concluded from that.
     """
     wallets = sending_wallets()
-    balances = (chain or get_chain()).balances([wallet.address for wallet in wallets], block_number=None)
+    addresses = [wallet.address for wallet in wallets]
+    resolve_others(kind=AlertKind.WALLET_BALANCE_LOW, subjects=addresses, now=now)
+    balances = (chain or get_chain()).balances(addresses, block_number=None)
     low = settings.WALLET_BALANCE_LOW_IN_WEI
     for wallet in wallets:
         balance = balances[wallet.address]

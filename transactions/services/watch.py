@@ -10,7 +10,7 @@ from accounts.exceptions import AccountsError
 from accounts.keys import key_addresses
 from accounts.models import Alert, AlertKind
 from accounts.money import format_ether
-from accounts.services.alerts import raise_alert, raise_or_resolve, resolve_alert
+from accounts.services.alerts import raise_alert, raise_or_resolve, resolve_alert, resolve_others
 from transactions.chain.client import Chain, get_chain
 from transactions.chain.exceptions import ChainError
 from transactions.models import Transaction, Wallet
@@ -27,23 +27,28 @@ SWEEP_PATIENCE = dt.timedelta(hours=1)
 
 NEED_PEOPLE = (WaitReason.KEY, WaitReason.WALLET, WaitReason.WALLET_FUNDS, WaitReason.UNCLEAR)
 NAMED_MAX = 10
+ALL_NODES = "all nodes"
 NO_WALLET = " has no wallet"
 """What the subject of an alert about a key ends with, after its address."""
 
 
 def watch_nodes(now: dt.datetime, *, chain: Chain | None = None) -> None:
-    """Raise an alert for each node that is set aside, and one when none answers; resolve those whose node is well."""
+    """Raise an alert for each node that is set aside, and one when none answers.
+
+    Resolve those whose node is well, or is not in the list any more: a label holds place and host.
+    """
     chain = chain or get_chain()
     message = ""
     try:
         chain.view([], with_finalized=False)
     except ChainError as error:
         message = f"No node answers, so nothing is sent or settled; payments are accepted all the same. {error}"
-    raise_or_resolve(kind=AlertKind.NODE, subject="all nodes", message=message, now=now)
+    raise_or_resolve(kind=AlertKind.NODE, subject=ALL_NODES, message=message, now=now)
     states = chain.node_states()
-    if len(states) < 2:
-        return
-    for state in states:
+    # Of a single node the alert above tells.
+    watched = states if len(states) > 1 else []
+    resolve_others(kind=AlertKind.NODE, subjects=[ALL_NODES, *(state.label for state in watched)], now=now)
+    for state in watched:
         message = ""
         if state.trouble is not None:
             message = f"It is set aside ({state.trouble.value}); the others are asked. {state.detail}"
