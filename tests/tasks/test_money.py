@@ -230,6 +230,13 @@ def test_the_watch_over_the_desk_looks_at_retired_wallets_too(desk: Desk) -> Non
     assert Alert.objects.get(kind="wallet_paused").subject == retired.address
 
 
+def test_the_watch_over_the_desk_looks_for_a_standstill_too(desk: Desk, settings: Settings) -> None:
+    desk.follow()
+    settings.STANDSTILL_AFTER_SECONDS = 300
+    money.watch_desk()
+    assert Alert.objects.get(kind="payment_stuck").subject == "no new block"
+
+
 def test_the_watch_over_the_desk_looks_at_keys_too(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[object] = []
     monkeypatch.setattr("transactions.services.watch.watch_keys", looked.append)
