@@ -15,7 +15,7 @@ from tasks.resuming import RESUME, resume_now
 from tasks.sweeping import SWEEP, sweep_now
 from transactions.chain.exceptions import ChainError, ChainForkError
 from transactions.exceptions import WalletStateError
-from transactions.services import expire, intake, reconcile, reserves_reports, sweep, watch
+from transactions.services import expire, intake, reconcile, reserves_reports, standstill, sweep, watch
 from transactions.services.broadcast import broadcast_payments, has_work
 from transactions.services.cancel import cancel_wished
 from transactions.services.follow import follow_chain
@@ -74,7 +74,7 @@ def watch_wallets(**_kwargs: object) -> None:
 
 @shared_task
 def watch_desk(**_kwargs: object) -> None:
-    """Tell staff of nodes that are not well, of payments, wallets and keys that need them, and of late deposits.
+    """Tell staff of nodes that are not well, of payments, wallets and keys that need them, and of what stands still.
 
     In queue money, since it may be the workers of another one that are down.
     """
@@ -83,6 +83,7 @@ def watch_desk(**_kwargs: object) -> None:
     watch.watch_retired_wallets(now)
     intake.watch_intake(now)
     watch.watch_nodes(now)
+    standstill.watch_standstill(now)
     watch.watch_keys(now)
 
 

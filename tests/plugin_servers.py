@@ -147,6 +147,8 @@ def _set_environment(folder: Path, valkey_urls: list[str], anvil: Anvil) -> None
         "CELERY_RESULT_URL": valkey_urls[2],
         "CHAIN_RPC_URLS": anvil.url,
         "CHAIN_ID": str(CHAIN_ID),
+        # Chains of tests make blocks when they are told to.
+        "STANDSTILL_AFTER_SECONDS": "0",
         "KEYSTORE_DIR": str(folder / "keystore"),
         "KEYSTORE_PASSPHRASE": "only-for-tests",
     }

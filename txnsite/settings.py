@@ -160,6 +160,8 @@ CHAIN_RPC_TIMEOUT_SECONDS = env.integer("CHAIN_RPC_TIMEOUT_SECONDS", 10, minimum
 # To each node, by all processes together, each call of a batch counted; 0 is no limit.
 CHAIN_RPC_CALLS_PER_SECOND = env.integer("CHAIN_RPC_CALLS_PER_SECOND", 0)
 CHAIN_LAG_BLOCKS_MAX = env.integer("CHAIN_LAG_BLOCKS_MAX", 3, minimum=1)
+# So old a newest walked block says that the desk stands still; 0 is for chains that make blocks only on demand.
+STANDSTILL_AFTER_SECONDS = env.integer("STANDSTILL_AFTER_SECONDS", 300)
 # Under load, payments are gathered for up to this long; a single one is sent at once.
 BROADCAST_GATHER_SECONDS = env.integer("BROADCAST_GATHER_MILLISECONDS", 800) / 1000
 # What isn't mined after so many blocks is replaced at a higher fee.

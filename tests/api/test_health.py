@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.backends.postgresql.base import DatabaseWrapper
 from django.test import Client
 from kombu import Connection
@@ -15,11 +15,12 @@ from tests.chain.scripted import well
 from tests.fakes.chain import FakeChain
 from tests.fakes.node import serve
 from transactions.chain import use_chain
+from transactions.models import Block
 from txnsite import health
 from txnsite.celery import app as celery_app
 from txnsite.stack.ports import free_port
 
-PARTS = {"database", "cache", "broker", "chain"}
+PARTS = {"database", "cache", "broker", "chain", "follower"}
 
 pytestmark = pytest.mark.django_db
 
@@ -48,6 +49,7 @@ def readiness_of(client: Client, query: str = "") -> tuple[int, str, dict[str, s
     assert set(told) == {"status", "checks"}
     assert set(told["checks"]) == PARTS
     assert set(told["checks"]["chain"].pop("nodes")[0]) == {"node", "state"}
+    told["checks"]["follower"].pop("block_age_in_seconds", None)
     assert all(set(check) == {"state", "latency_in_ms"} for check in told["checks"].values())
     assert all(check["latency_in_ms"] >= 0 for check in told["checks"].values())
     return response.status_code, told["status"], {name: check["state"] for name, check in told["checks"].items()}
@@ -174,9 +176,66 @@ def test_of_several_nodes_the_one_that_hangs_is_named(client: Client, settings: 
         assert nodes_told(client) == [{"node": 1, "state": "timeout"}, {"node": 2, "state": "up"}]
 
 
+@pytest.mark.django_db(transaction=True)
+class TestFollower:
+    @pytest.fixture(autouse=True)
+    def _patience(self, settings: Any) -> None:
+        settings.STANDSTILL_AFTER_SECONDS = 300
+
+    def walk(self, number: int, *, age_in_seconds: int) -> int:
+        """Record a block as the follower does, and return when it was made."""
+        made_at = int(time.time()) - age_in_seconds
+        Block.objects.create(number=number, hash=f"0x{number:064x}", parent_hash="0x", timestamp=made_at)
+        return made_at
+
+    def age_told(self, client: Client) -> int | None:
+        age: int | None = client.get("/readyz").json()["checks"]["follower"]["block_age_in_seconds"]
+        return age
+
+    def test_the_newest_block_that_was_walked_is_too_old(self, client: Client) -> None:
+        self.walk(9, age_in_seconds=0)
+        newest_made_at = self.walk(10, age_in_seconds=400)
+        assert readiness_of(client) == (200, "degraded", up_but(follower="behind"))
+        age = self.age_told(client)
+        assert age is not None
+        assert 400 <= age <= time.time() - newest_made_at
+        assert readiness_of(client, "?strict=1")[:2] == (503, "degraded")
+
+    def test_it_is_young_enough(self, client: Client) -> None:
+        self.walk(9, age_in_seconds=4000)
+        newest_made_at = self.walk(10, age_in_seconds=200)
+        assert readiness_of(client, "?strict=1") == (200, "ready", up_but())
+        age = self.age_told(client)
+        assert age is not None
+        assert 200 <= age <= time.time() - newest_made_at
+
+    def test_a_chain_whose_clock_is_ahead(self, client: Client) -> None:
+        self.walk(10, age_in_seconds=-1000)
+        assert readiness_of(client)[1] == "ready"
+        assert self.age_told(client) == 0
+
+    def test_a_desk_that_has_never_walked_a_block_is_not_behind(self, client: Client) -> None:
+        assert readiness_of(client, "?strict=1") == (200, "ready", up_but())
+        assert self.age_told(client) is None
+
+    def test_a_chain_that_makes_blocks_on_demand(self, client: Client, settings: Any) -> None:
+        settings.STANDSTILL_AFTER_SECONDS = 0
+        self.walk(10, age_in_seconds=4000)
+        assert readiness_of(client, "?strict=1") == (200, "ready", up_but())
+
+    def test_whom_its_question_keeps_waiting_is_told_so(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(health, "LIMIT_SECONDS", 1)
+        self.walk(10, age_in_seconds=0)
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("LOCK TABLE transactions_block IN ACCESS EXCLUSIVE MODE")
+            assert readiness_of(client) == (200, "degraded", up_but(follower="timeout"))
+        health.readiness.forget()
+        assert readiness_of(client) == (200, "ready", up_but())
+
+
 def test_without_database(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     take_database_away(monkeypatch, free_port())
-    assert readiness_of(client) == (503, "down", up_but(database="down"))
+    assert readiness_of(client) == (503, "down", up_but(database="down", follower="down"))
 
 
 def test_with_a_database_that_only_reads(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -240,6 +240,13 @@ def test_expired_payments_are_called_off(desk: Desk, settings: Settings) -> None
     assert payment.failure_reason == "expired"
 
 
+def test_the_watch_over_the_desk_looks_for_a_standstill_too(desk: Desk, settings: Settings) -> None:
+    desk.follow()
+    settings.STANDSTILL_AFTER_SECONDS = 300
+    money.watch_desk()
+    assert Alert.objects.get(kind="payment_stuck").subject == "no new block"
+
+
 def test_the_watch_over_the_desk_looks_at_keys_too(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[object] = []
     monkeypatch.setattr("transactions.services.watch.watch_keys", looked.append)

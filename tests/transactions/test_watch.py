@@ -12,7 +12,8 @@ from accounts.models import Alert
 from accounts.services.alerts import acknowledge_alert
 from tests.desk import ETHER, GWEI, NOW, Desk, make_address, make_officer, write_keystore
 from transactions.chain import NodeState, NodeTrouble
-from transactions.models import Transaction, Wallet
+from transactions.models import Block, Transaction, Wallet
+from transactions.services.standstill import watch_standstill
 from transactions.services.sweep import order_move
 from transactions.services.wallet_care import add_wallet, resume
 from transactions.services.wallets import pause_wallet
@@ -58,6 +59,62 @@ class TestNodes:
             watch_nodes(NOW, chain=desk.chain)
         # Of a single node the alert about all of them tells.
         assert open_alerts() == (told[:3] if left == 2 else told[:1])
+
+
+class TestStandstill:
+    @pytest.fixture
+    def made_at(self, desk: Desk, settings: Settings) -> dt.datetime:
+        """When the newest block that the desk has walked, and the chain has, was made."""
+        settings.STANDSTILL_AFTER_SECONDS = 300
+        desk.mine()
+        return dt.datetime.fromtimestamp(Block.objects.latest("number").timestamp, dt.UTC)
+
+    def test_no_new_block_until_one_comes(self, desk: Desk, made_at: dt.datetime) -> None:
+        watch_standstill(made_at + dt.timedelta(seconds=300), chain=desk.chain)
+        assert open_alerts() == []
+        late = made_at + dt.timedelta(seconds=301)
+        watch_standstill(late, chain=desk.chain)
+        assert open_alerts() == [("payment_stuck", "no new block")]
+        assert Alert.objects.get().message == (
+            f"The desk has walked to no block after {Block.newest_number()}, made {made_at:%Y-%m-%d %H:%M} UTC: "
+            "payments are accepted, and none becomes final. No node knows a newer one: a block explorer says whether "
+            "the chain goes on without them."
+        )
+        desk.mine()
+        watch_standstill(late, chain=desk.chain)
+        assert open_alerts() == []
+
+    def test_blocks_that_are_there_and_not_walked(self, desk: Desk, made_at: dt.datetime) -> None:
+        head = desk.chain.mine(30)
+        watch_standstill(made_at + dt.timedelta(seconds=301), chain=desk.chain)
+        assert open_alerts() == [("payment_stuck", "no new block")]
+        assert Alert.objects.get().message.endswith(
+            f"Nodes know block {head.number}: the log of the workers of queue money says what is in the way."
+        )
+
+    def test_that_no_node_answers_is_another_alert(self, desk: Desk, made_at: dt.datetime) -> None:
+        late = made_at + dt.timedelta(seconds=301)
+        with desk.chain.outage():
+            watch_standstill(late, chain=desk.chain)
+            assert open_alerts() == []
+        watch_standstill(late, chain=desk.chain)
+        with desk.chain.outage():
+            watch_standstill(late, chain=desk.chain)
+            watch_nodes(late, chain=desk.chain)
+        assert open_alerts() == [("payment_stuck", "no new block"), ("node", "all nodes")]
+
+    def test_not_before_a_first_block_was_walked(self, desk: Desk, settings: Settings) -> None:
+        settings.STANDSTILL_AFTER_SECONDS = 300
+        Block.objects.all().delete()
+        watch_standstill(LATER, chain=desk.chain)
+        assert open_alerts() == []
+
+    def test_not_on_a_chain_that_makes_blocks_on_demand(
+        self, desk: Desk, made_at: dt.datetime, settings: Settings
+    ) -> None:
+        settings.STANDSTILL_AFTER_SECONDS = 0
+        watch_standstill(made_at + dt.timedelta(days=9), chain=desk.chain)
+        assert open_alerts() == []
 
 
 class TestPayments:

@@ -45,7 +45,7 @@ class Web(Server):
         return f"http://{LOOPBACK}:{self.port}"
 
     def is_ready(self) -> bool:
-        """Tell whether it serves requests and reaches its database, cache, broker and chain."""
+        """Tell whether it serves requests, reaches its database, cache, broker and chain, and the desk keeps up."""
         return self.status_of("/readyz?strict=1") == 200
 
     def status_of(self, path: str) -> int:

@@ -89,8 +89,6 @@ class Stack:
         begun = time.monotonic()
         log = self.layout.log
         apps: list[Unit] = [
-            # Threads come and go in a web process; a pool keeps their database connections.
-            Web(port=self.port, env={**self.env, "DATABASE_POOL": "1"}, log_path=log("web")),
             CeleryWorker(queues=["money"], concurrency=2, env=self.env, log_path=log("worker-money")),
             CeleryWorker(
                 queues=["deposits", "files", "housekeeping"],
@@ -100,6 +98,9 @@ class Stack:
             ),
             Beat(env=self.env, log_path=log("beat")),
             Flower(port=self.flower_port, env=self.env, log_path=log("flower")),
+            # Last, as it is ready once the others have walked to the blocks made since the last run.
+            # Threads come and go in a web process; a pool keeps their database connections.
+            Web(port=self.port, env={**self.env, "DATABASE_POOL": "1"}, log_path=log("web")),
         ]
         supervisor.start(*apps)
         self.console.step("processes", "web, 2 workers, beat, Flower", _since(begun))
