@@ -16,10 +16,10 @@ from tests.stack.processes import processes_of
 from txnsite.stack.layout import REPOSITORY
 from txnsite.stack.process import wait_for
 
-SEED = 20
+# The first twelve of this seed have the chain's own faults among them.
+SEED = 1997
 FAULTS = 12
-# What was dropped from a mempool is sent again, but not within the time that it may take.
-LEFT_OUT = "mempool,base fee,node restarted,reorg"
+CHAINS_OWN = {"mempool lost", "base fee jumps", "node restarted", "reorg"}
 
 
 @pytest.fixture
@@ -38,11 +38,12 @@ def chaos(folder: Path, *options: str) -> "subprocess.Popen[str]":
 
 @pytest.mark.timeout(400)
 def test_nothing_is_lost_or_made_twice_while_faults_rain(folder: Path) -> None:
-    run = chaos(folder, "--seed", str(SEED), "--faults", str(FAULTS), "--without", LEFT_OUT)
+    run = chaos(folder, "--seed", str(SEED), "--faults", str(FAULTS))
     said, _ = run.communicate(timeout=390)
     assert run.returncode == 0, said
     told = json.loads((folder / "chaos.json").read_text())
     assert told["faults"] >= FAULTS
+    assert {outcome["name"] for outcome in told["outcomes"]} >= CHAINS_OWN, "another seed is to be chosen"
     assert told["violations"] == []
     assert told["late_recoveries"] == 0
     assert set(told["payments"]) == {"SUCCESSFUL", "FAILED"}
