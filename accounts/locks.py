@@ -10,8 +10,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 logger = logging.getLogger(__name__)
 
-HOLDER_SILENT_SECONDS_MAX = 120
-"""How long whoever holds a lock may say nothing to the database: longer than the slowest node keeps it waiting."""
+HOLDER_SILENT_SECONDS_MAX = 300
+"""How long whoever holds a lock may say nothing to the database: as long as a task may take, however slow the nodes."""
 
 LEADER_SILENT_SECONDS_MAX = 20
 """The same of a leader, which is asked whether it leads every few seconds."""
@@ -28,7 +28,7 @@ def advisory_lock(name: str, key: int = 0) -> Iterator[bool]:
     """Hold the lock `name` (of row `key`, say) while the block runs; yield whether it was free.
 
     Doesn't wait. PostgreSQL itself lets go when the session ends, so a killed process blocks nobody; and it ends the
-    session of one that hangs, after two minutes without a statement. What that one does when it wakes up fails: it has
+    session of one that hangs, after five minutes without a statement. What that one does when it wakes up fails: it has
     no session to write with. The lock belongs to the session, not to a database transaction: take it outside `atomic`.
     A session can take a lock that it holds a second time; other sessions can't. Needs sessions of its own (no PgBouncer
     in transaction mode).

@@ -117,7 +117,7 @@ def test_nobody_else_is_cut_off_for_saying_nothing(elsewhere: Elsewhere) -> None
             return str(cursor.fetchone()[0])
 
     with advisory_lock("work"):
-        assert limit() == "2min"
+        assert limit() == "5min"
         elsewhere(lambda: is_free("work"))
         assert elsewhere(limit) == "0"
     assert limit() == "0"

@@ -6,10 +6,14 @@ import pytest
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from tests.desk import ETHER, FEE, NOW, Desk, stages
-from tests.transactions.test_nonces import send_elsewhere
+from tests.desk import ETHER, FEE, NOW, Desk, make_officer, stages
+from tests.transactions.test_nonces import send_elsewhere, wallet
 from transactions.models import Approval, Transaction
+from transactions.services.approvals import approve_payment
+from transactions.services.cancel import cancel_wished
 from transactions.services.expire import expire_payments
+from transactions.services.restored import hold_wallets
+from transactions.services.wallet_care import resume
 
 LATER = NOW + dt.timedelta(hours=12, seconds=1)
 
@@ -69,6 +73,33 @@ def test_what_may_have_been_paid_waits_for_that(desk: Desk) -> None:
     assert expire_payments(timezone.now() + dt.timedelta(days=1)) == 0
     assert stages([payment]) == ["ACCEPTED"]
     assert available(desk) == 97 * ETHER - FEE
+
+
+def test_nothing_is_given_back_while_no_wallet_pays(desk: Desk) -> None:
+    payment = desk.accept()
+    hold_wallets(NOW)
+    desk.mine()
+    desk.broadcast()
+    assert wallet(desk).unknown_since is None, "all is compared"
+    assert expire_payments(LATER) == 0
+    assert stages([payment]) == ["ACCEPTED"]
+    resume(actor=make_officer(), wallet_id=desk.wallet.pk, reason="Looked", now=NOW)
+    assert expire_payments(LATER) == 1
+
+
+def test_what_its_owner_calls_off_is_cancelled(desk: Desk) -> None:
+    payment = desk.accept()
+    Transaction.objects.filter(pk=payment.pk).update(cancel_requested_at=NOW)
+    assert expire_payments(LATER) == 0
+    assert cancel_wished(LATER) == 1
+
+
+def test_what_was_approved_just_now_has_its_time(desk: Desk) -> None:
+    payment = desk.accept_for_review()
+    approve_payment(actor=make_officer(), transaction_id=payment.pk, reason="Called the owner", now=LATER)
+    assert expire_payments(LATER) == 0
+    assert stages([payment]) == ["ACCEPTED"]
+    assert expire_payments(LATER + dt.timedelta(hours=12, seconds=1)) == 1
 
 
 def test_without_a_limit_all_wait(desk: Desk, settings: Settings) -> None:
