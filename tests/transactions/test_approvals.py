@@ -14,6 +14,7 @@ from tests.desk import ETHER, FEE, NOW, Desk, freeze, make_officer, make_user, s
 from tests.pages import owner_of
 from tests.rules import refused_by
 from tests.staff import events
+from tests.transactions.test_cancel import available
 from tests.transactions.test_nonces import send_elsewhere
 from transactions.exceptions import (
     AlreadyDecidedError,
@@ -47,11 +48,6 @@ def state() -> list[list[tuple[object, ...]]]:
     """Return every row that a verdict may touch."""
     return [list(model._default_manager.order_by("pk").values_list()) for model in
             (Account, Hold, Transaction, Approval, AuditEvent)]  # fmt: skip
-
-
-def available(desk: Desk) -> int:
-    desk.account.refresh_from_db()
-    return desk.account.available_balance_in_wei
 
 
 class TestApproved:

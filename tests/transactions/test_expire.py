@@ -7,6 +7,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from tests.desk import ETHER, FEE, NOW, Desk, make_officer, stages
+from tests.transactions.test_cancel import available
 from tests.transactions.test_nonces import send_elsewhere, wallet
 from transactions.models import Approval, Transaction
 from transactions.services.approvals import approve_payment
@@ -21,11 +22,6 @@ LATER = NOW + dt.timedelta(hours=12, seconds=1)
 @pytest.fixture(autouse=True)
 def twelve_hours(settings: Settings) -> None:
     settings.EXPIRE_AFTER_HOURS = 12
-
-
-def available(desk: Desk) -> int:
-    desk.account.refresh_from_db()
-    return desk.account.available_balance_in_wei
 
 
 def test_one_that_waited_too_long_is_over_and_its_money_is_back(desk: Desk) -> None:
